@@ -1,0 +1,64 @@
+# Everything a newcomer needs: `make demo`, `make test`. The environment is made on first use and kept in .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+DAYS ?= 31
+
+.PHONY: help install demo up down test lint format lock ledger-check bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make the virtual environment .venv from the hashed lock files
+
+$(INSTALLED): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Penstock needs Python 3.11 to 3.13; choose one with: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## From nothing to a published warehouse: services, Airflow, January 2013, the account of every row
+	@$(BIN)/penstock demo --days $(DAYS)
+
+up: $(INSTALLED) ## Start PostgreSQL, S3 and Airflow with the demo data; they stay up
+	@$(BIN)/penstock up
+
+down: $(INSTALLED) ## Stop what `make up` started; data stays
+	@$(BIN)/penstock down
+
+test: $(INSTALLED) ## All tests, on real services
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED) ## ruff, mypy --strict, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare every row and column with the sources
+	@$(BIN)/python benchmarks/ledger_check.py
+
+bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
+	@$(BIN)/python benchmarks/flights_year.py
+
+lock: ## Compile the lock files again after a change of pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean: ## Stop everything and remove the state folder and the environment
+	@if [ -x $(BIN)/penstock ]; then $(BIN)/penstock clean; fi
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
