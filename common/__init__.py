@@ -1,0 +1,1 @@
+"""The words everyone uses: errors, intervals, settings, verdicts, logs. Imports nothing of Penstock."""

@@ -1,0 +1,161 @@
+"""Settings: resolved once, late, typed, frozen. The only module that reads the environment.
+
+Order of precedence: arguments, ``PENSTOCK_*`` environment variables, ``penstock.toml`` in the working folder (or the
+file named by ``PENSTOCK_CONFIG``), defaults. A laptop needs none of them: state lives under ``.penstock/``, the catalog
+is SQLite, and connections come from the embedded services' own private file. Production sets URLs; the code is the
+same.
+
+A secret is a ``SecretStr``: printing it shows stars. It is opened only where a client is made from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from common.errors import SettingsError
+
+_PREFIX = "PENSTOCK_"
+_CONNECTION_PREFIX = "PENSTOCK_CONNECTIONS__"
+
+
+class Settings(BaseModel):
+    """Everything Penstock can be told from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path(".penstock"), description="State folder: catalog, lake, warehouse, services, logs.")
+    lake_uri: str = Field(
+        default="", description="Root of the lake: a folder or s3://bucket/prefix. Default <home>/lake."
+    )
+    catalog_uri: SecretStr = Field(
+        default=SecretStr(""), description="SQLAlchemy URL of the Iceberg catalog. Default SQLite <home>/catalog.db."
+    )
+    warehouse: Path = Field(default=Path(), description="Folder of candidates and releases. Default <home>/warehouse.")
+    sources: Path = Field(default=Path(), description="Folder of source specs. Default: the bundled ingestion/sources.")
+    suites: Path = Field(default=Path(), description="Folder of gate suites. Default: the bundled quality/suites.")
+    memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
+    threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
+    statement_timeout_s: float = Field(default=900.0, gt=0, description="Longest time one source query may take, in s.")
+    keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    connections: Mapping[str, SecretStr] = Field(
+        default_factory=dict, description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>."
+    )
+
+    @property
+    def lake_connection(self) -> str:
+        """Name of the connection that holds the credentials of an s3:// lake."""
+        return "lake"
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Resolve the settings.
+
+        Args:
+            environment: environment variables; the process's own by default.
+            overrides: values that win over everything else.
+
+        Raises:
+            SettingsError: an unknown or malformed setting, naming it and where it came from.
+        """
+        environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
+        values = _from_file(environment)
+        connections = {name.lower(): url for name, url in values.pop("connections", {}).items()}
+        for variable, value in environment.items():
+            if variable.startswith(_CONNECTION_PREFIX):
+                connections[variable.removeprefix(_CONNECTION_PREFIX).lower()] = value
+            elif variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
+                values[variable.removeprefix(_PREFIX).lower()] = value
+        overridden = overrides.pop("connections", {})
+        connections |= {name: _plain(url) for name, url in overridden.items()}
+        values |= {key: value for key, value in overrides.items() if value is not None}
+        try:
+            settings = cls(**values, connections=connections)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)
+            )
+            raise SettingsError(
+                f"Invalid settings: {problems}.", remedy="correct penstock.toml or the PENSTOCK_* variable of that name"
+            ) from None
+        return settings._with_defaults()
+
+    def _with_defaults(self) -> Settings:
+        home = self.home.expanduser().absolute()
+        root = Path(__file__).resolve().parent.parent
+        lake_uri = self.lake_uri or str(home / "lake")
+        return self.model_copy(
+            update={
+                "home": home,
+                "lake_uri": lake_uri if "://" in lake_uri else str(Path(lake_uri).expanduser().absolute()),
+                "catalog_uri": self.catalog_uri
+                if self.catalog_uri.get_secret_value()
+                else SecretStr(f"sqlite:///{home / 'catalog.db'}"),
+                "warehouse": _or_default(self.warehouse, home / "warehouse"),
+                "sources": _or_default(self.sources, root / "ingestion" / "sources"),
+                "suites": _or_default(self.suites, root / "quality" / "suites"),
+            }
+        )
+
+    @property
+    def embedded_connections_path(self) -> Path:
+        """Where the embedded services leave their connection URLs (readable by their owner only)."""
+        return self.home / "services" / "connections.json"
+
+    def connection(self, name: str) -> SecretStr:
+        """The URL of a connection by name.
+
+        Raises:
+            SettingsError: no such connection anywhere; the message names every place that was tried.
+        """
+        if name.lower() in self.connections:
+            return self.connections[name.lower()]
+        try:
+            embedded = json.loads(self.embedded_connections_path.read_text())
+        except FileNotFoundError:
+            embedded = {}
+        if name in embedded:
+            return SecretStr(embedded[name])
+        raise SettingsError(
+            f"No connection named {name!r}: not in {_CONNECTION_PREFIX}{name.upper()}, not in penstock.toml "
+            f"[connections], and no embedded service of that name has been started under {self.home}.",
+            remedy=f"set {_CONNECTION_PREFIX}{name.upper()}=<url>, or start the embedded services with 'make up'",
+        )
+
+
+def process_environment(**extra: str) -> dict[str, str]:
+    """A copy of this process's environment with ``extra`` on top, for child processes."""
+    return {**os.environ, **extra}  # noqa: TID251 - the one place
+
+
+def _plain(url: str | SecretStr) -> str:
+    return url.get_secret_value() if isinstance(url, SecretStr) else url
+
+
+def _or_default(path: Path, default: Path) -> Path:
+    return default if path == Path() else path.expanduser().absolute()
+
+
+def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
+    named = environment.get("PENSTOCK_CONFIG")
+    path = Path(named) if named else Path("penstock.toml")
+    if not path.exists():
+        if named:
+            raise SettingsError(f"PENSTOCK_CONFIG names {path}, which does not exist.", remedy="correct the path")
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.", remedy="correct the file at that line") from None
+
+
+def decode_url_part(text: str | None) -> str:
+    """Percent-decode one part of a URL; None becomes the empty string."""
+    return unquote(text or "")
