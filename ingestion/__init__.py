@@ -1,0 +1,1 @@
+"""Source -> staged raw batch. Reads operational databases and object storage; publishes nothing itself."""

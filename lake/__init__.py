@@ -1,0 +1,1 @@
+"""The stored contract: catalog, paths, Parquet files, commits, snapshots. Imports only ``common``."""

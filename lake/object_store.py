@@ -1,0 +1,85 @@
+"""S3 by URL: one way to describe a bucket, one way to make a client for it.
+
+A bucket is ``s3://ACCESS_KEY:SECRET_KEY@bucket?endpoint=http://host:port&region=us-east-1``, both keys percent-encoded.
+Without keys boto3's own credential chain is used; without an endpoint, AWS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
+
+from common.errors import SettingsError
+from common.settings import decode_url_part
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+MAX_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class S3Location:
+    """A bucket and how to reach it. The secret key shows as stars."""
+
+    bucket: str
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: SecretStr
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket} at {self.endpoint or 'AWS'}"
+
+
+def parse_s3_url(url: SecretStr) -> S3Location:
+    """Read a bucket URL.
+
+    Raises:
+        SettingsError: not such a URL; the message does not repeat it, as it may hold a secret.
+    """
+    try:
+        parts = urlsplit(url.get_secret_value())
+        query = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        bucket, scheme = parts.hostname or "", parts.scheme
+    except ValueError:
+        bucket, scheme, query = "", "", {}
+    if scheme != "s3" or not bucket or set(query) - {"endpoint", "region"}:
+        raise SettingsError(
+            "A bucket connection is not a valid URL.",
+            remedy="write it as s3://ACCESS_KEY:SECRET_KEY@bucket?endpoint=http://host:port&region=us-east-1, "
+            "keys percent-encoded",
+        )
+    return S3Location(
+        bucket=bucket,
+        endpoint=query.get("endpoint", [""])[0].rstrip("/"),
+        region=query.get("region", ["us-east-1"])[0],
+        access_key=decode_url_part(parts.username),
+        secret_key=SecretStr(decode_url_part(parts.password)),
+    )
+
+
+def s3_client(location: S3Location) -> S3Client:
+    """A boto3 client with bounded waits: connect 5 s, read 60 s, four attempts with backoff."""
+    import boto3
+    from botocore.config import Config
+
+    client: S3Client = boto3.client(
+        "s3",
+        endpoint_url=location.endpoint or None,
+        region_name=location.region,
+        aws_access_key_id=location.access_key or None,
+        aws_secret_access_key=location.secret_key.get_secret_value() or None,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "max_attempts": MAX_ATTEMPTS},
+            s3={"addressing_style": "path"} if location.endpoint else {},
+        ),
+    )
+    return client

@@ -1,0 +1,51 @@
+"""Fixtures for every test that needs real services. They are real: PostgreSQL and S3, on ports of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock import demo_data, embedded
+from penstock.embedded import EmbeddedServices
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[EmbeddedServices]:
+    """The whole demo data in services of this session's own. Read only: a test that changes rows starts its own."""
+    with _home() as home, EmbeddedServices.start(home) as running:
+        demo_data.seed(running)
+        yield running
+
+
+@pytest.fixture
+def new_home() -> Iterator[Callable[[], Path]]:
+    """Makes empty state folders; when the test ends, services started in them are stopped and all is removed."""
+    with contextlib.ExitStack() as made:
+        yield lambda: made.enter_context(_home())
+
+
+@pytest.fixture(scope="module")
+def module_home() -> Iterator[Path]:
+    """One state folder for the tests of a module, its path far longer than a Unix socket's may be.
+
+    Its services are stopped and removed at the end.
+    """
+    with _home(Path("a-long-folder-name-in-a-deep-tree") / ("x" * 120)) as home:
+        yield home
+
+
+@contextlib.contextmanager
+def _home(below: Path = Path()) -> Iterator[Path]:
+    # Not pytest's own temporary folder: that is closed to other accounts, and as root PostgreSQL runs under one.
+    folder = Path(tempfile.mkdtemp(prefix="penstock-test-"))
+    folder.chmod(0o711)
+    try:
+        yield folder / below
+    finally:
+        embedded.remove(folder / below)
+        shutil.rmtree(folder, ignore_errors=True)
