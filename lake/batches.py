@@ -1,0 +1,126 @@
+"""What travels through a stage: a staged batch in, a receipt out.
+
+::
+
+    staged  = stage.write(batch)             files nobody reads
+    verdict = gate.audit(staged)             fails closed
+    receipt = lake.publish(staged, verdict)  one commit
+
+A receipt is written before the commit and becomes true by the commit: it counts only while the data files that carry
+its attempt id are live in the table's current snapshot. So the ledger and the interval state are always read from the
+lake itself; there is no second set of books.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from lake.paths import TableId
+
+EARLY_REJECTS_SCHEMA = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("position", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+    ]
+)
+"""Rows that could not even be written with their declared types: rule, reason, where they stand, the row as it came."""
+
+State = Literal["published", "unchanged", "outside coverage"]
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """The rows of one table for one interval, written where nobody reads.
+
+    Attributes:
+        table: the lake table they are for.
+        key: partition key, or :data:`lake.paths.WHOLE`.
+        attempt: id of this attempt; names the files.
+        files: locations of the staged Parquet files.
+        rows_in: rows that came in, the early rejects and dropped duplicates included.
+        rows_staged: rows in ``files``.
+        deduplicated: older versions of a key that were dropped.
+        code: digest of everything that decides how rows become this batch: spec, function, suite, versions.
+        source_state: what the source looked like: row counts, objects with etag and size (JSON-compatible).
+        upstream: batch ids of the lake batches this one was made from, by ``table`` or ``table/key``.
+        early_rejects: see :data:`EARLY_REJECTS_SCHEMA`.
+        warnings: what the reader should know of the source, such as columns that the spec does not name.
+    """
+
+    table: TableId
+    key: str
+    attempt: str
+    files: tuple[str, ...]
+    rows_in: int
+    rows_staged: int
+    code: str
+    deduplicated: int = 0
+    source_state: dict[str, Any] = field(default_factory=dict)
+    upstream: dict[str, str] = field(default_factory=dict)
+    early_rejects: pa.Table = field(default_factory=EARLY_REJECTS_SCHEMA.empty_table)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The account of one batch: ``rows_in = published + quarantined + deduplicated``.
+
+    Attributes:
+        table, key: which rows.
+        stage: ``ingest`` or ``refine``.
+        attempt: id of the attempt that wrote the live files.
+        batch_id: digest of table, key, content and code: the same work has the same id.
+        run_id: the run that published it.
+        rows_in, published, quarantined, deduplicated: the row account.
+        state: ``published`` now, or found ``unchanged``, or ``outside coverage`` of the source.
+        checksum: order-independent checksum of the staged rows.
+        code: as in :class:`StagedBatch`.
+        source_state, upstream: as in :class:`StagedBatch`.
+        verdict: the gate's verdict (:meth:`common.verdict.Verdict.to_dict`).
+        published_at: UTC, ISO 8601.
+        seconds: time each step took, by name.
+        warnings: as in :class:`StagedBatch`.
+    """
+
+    table: str
+    key: str
+    stage: str
+    attempt: str
+    batch_id: str
+    run_id: str
+    rows_in: int
+    published: int
+    quarantined: int
+    deduplicated: int
+    state: State = "published"
+    checksum: str = ""
+    code: str = ""
+    source_state: dict[str, Any] = field(default_factory=dict)
+    upstream: dict[str, str] = field(default_factory=dict)
+    verdict: dict[str, Any] = field(default_factory=dict)
+    published_at: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def partition_key(self) -> str:
+        """The partition key."""
+        return self.key
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that came in is accounted for."""
+        return self.rows_in == self.published + self.quarantined + self.deduplicated
+
+    def found_unchanged(self, **changes: Any) -> Receipt:
+        """This receipt as the answer to a rerun that had nothing to do."""
+        return replace(self, state="unchanged", **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible form."""
+        return asdict(self)

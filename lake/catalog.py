@@ -1,0 +1,253 @@
+"""The Iceberg catalog: which tables there are, their schemas, and which files are live in each partition.
+
+A catalog row is the compare-and-swap of every commit, so object storage needs no conditional writes. SQLite by default,
+PostgreSQL or any SQLAlchemy URL by ``PENSTOCK_CATALOG_URI``, a REST catalog by an ``http(s)://`` URL.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.table import Table
+from pyiceberg.transforms import IdentityTransform
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from common.errors import SpecError, StoreUnavailable, UnknownName
+from common.settings import Settings
+from lake.engine import lake_credentials
+from lake.paths import WHOLE, TableId, root_location, table_location
+from lake.schema import Column, iceberg_schema, resolve_type
+
+_RACES = 5
+"""How often something is tried that another process may be doing at the same moment."""
+
+_PROPERTIES = {
+    "format-version": "2",
+    # Retries are ours (lake/commit.py): each one re-reads what is live and decides again.
+    "commit.retry.num-retries": "0",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+}
+
+
+@dataclass(frozen=True)
+class LiveFile:
+    """One data file of a table's current snapshot."""
+
+    key: str
+    location: str
+    rows: int
+    data_file: DataFile
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Connect to the catalog.
+
+    Side effects: an SQLite catalog and its tables are made if absent.
+
+    Raises:
+        StoreUnavailable: the catalog does not answer; the message holds no credentials.
+    """
+    uri = settings.catalog_uri.get_secret_value()
+    parts = urlsplit(uri)
+    properties: dict[str, Any] = {"uri": uri, "warehouse": root_location(settings.lake_uri)}
+    credentials = lake_credentials(settings)
+    if credentials is not None:
+        store = {
+            "s3.endpoint": credentials.endpoint,
+            "s3.region": credentials.region,
+            "s3.access-key-id": credentials.access_key,
+            "s3.secret-access-key": credentials.secret_key.get_secret_value(),
+            "s3.connect-timeout": "5",
+            "s3.request-timeout": "60",
+        }
+        properties |= {name: value for name, value in store.items() if value}
+    if parts.scheme == "sqlite":
+        settings.home.mkdir(parents=True, exist_ok=True)
+    properties["type"] = "rest" if parts.scheme in {"http", "https"} else "sql"
+    failure: Exception | None = None
+    for _ in range(_RACES):  # two processes that make a new catalog at once: the loser finds the winner's tables
+        try:
+            return load_catalog("penstock", **properties)
+        except Exception as error:  # noqa: BLE001 - any driver's; rebuilt without credentials
+            failure = error
+    raise StoreUnavailable(
+        f"The Iceberg catalog at {parts.scheme}://{parts.hostname or parts.path} does not answer "
+        f"({type(failure).__name__}).",
+        remedy="check PENSTOCK_CATALOG_URI and that its server runs",
+    )
+
+
+def ensure_table(
+    catalog: Catalog, settings: Settings, table: TableId, columns: Sequence[Column], partition_by: str | None
+) -> Table:
+    """The table, created if absent, its schema grown by new nullable columns.
+
+    Raises:
+        SpecError: a column changed its type or is gone; that needs a decision, not a guess.
+        StoreUnavailable: the catalog or the lake's storage does not answer.
+    """
+    failure: Exception | None = None
+    for _ in range(_RACES):
+        existing = find_table(catalog, table)
+        try:
+            if existing is not None:
+                return _grow(existing, table, columns)
+            return _create(catalog, settings, table, columns, partition_by)
+        except TableAlreadyExistsError:
+            continue  # two first runs at once: the other one made it
+        except (CommitFailedException, SQLAlchemyError, OSError) as error:
+            failure = error
+        time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter, not a secret
+    raise StoreUnavailable(
+        f"The table could not be declared ({type(failure).__name__}).",
+        table=str(table),
+        remedy="check that the catalog and the lake's storage answer, then try again",
+    )
+
+
+def _create(
+    catalog: Catalog, settings: Settings, table: TableId, columns: Sequence[Column], partition_by: str | None
+) -> Table:
+    # Every field is optional in Iceberg: nullability is the gate's matter, and an optional field can be read from files
+    # written by any engine.
+    schema = iceberg_schema([Column(c.name, c.type, nullable=True, description=c.description) for c in columns])
+    spec = PartitionSpec()
+    if partition_by:
+        source = schema.find_field(partition_by)
+        spec = PartitionSpec(PartitionField(source.field_id, 1000, IdentityTransform(), partition_by))
+    with suppress(NamespaceAlreadyExistsError, IntegrityError):
+        catalog.create_namespace(table.namespace)
+    location = table_location(settings.lake_uri, table)
+    return catalog.create_table(str(table), schema, location, spec, properties=_PROPERTIES)
+
+
+def _grow(existing: Table, table: TableId, columns: Sequence[Column]) -> Table:
+    known = {field.name: field for field in existing.schema().fields}
+    wanted = {column.name: column for column in columns}
+    changed = [
+        f"{name}: {known[name].field_type} in the lake, {wanted[name].type} declared"
+        for name in wanted
+        if name in known and known[name].field_type != resolve_type(wanted[name].type)[1]
+    ]
+    gone = [name for name in known if name not in wanted]
+    if changed or gone:
+        raise SpecError(
+            f"The declared columns do not fit the lake table: {'; '.join(changed + [f'{n}: removed' for n in gone])}.",
+            table=str(table),
+            remedy="keep the columns, or give the changed table a new name and backfill it",
+        )
+    added = [column for name, column in wanted.items() if name not in known]
+    if added:
+        with existing.update_schema() as update:
+            for column in added:
+                update.add_column(column.name, resolve_type(column.type)[1], doc=column.description or None)
+    return existing
+
+
+def find_table(catalog: Catalog, table: TableId) -> Table | None:
+    """The table as it is now; None if the lake has no such table.
+
+    Raises:
+        StoreUnavailable: the catalog or the table's metadata cannot be read.
+    """
+    failure: Exception | None = None
+    for _ in range(_RACES):
+        try:
+            return catalog.load_table(str(table))
+        except NoSuchTableError:
+            return None
+        except FileNotFoundError as error:  # metadata is deleted ten commits later: a slow reader looks again
+            failure = error
+        except (OSError, SQLAlchemyError) as error:
+            failure = error
+            break
+    raise StoreUnavailable(
+        f"The table cannot be read from the catalog ({type(failure).__name__}).",
+        table=str(table),
+        remedy="check that the catalog and the lake's storage answer, then try again",
+    )
+
+
+def load_table(catalog: Catalog, table: TableId) -> Table:
+    """The table as it is now.
+
+    Raises:
+        UnknownName: the lake has no such table.
+    """
+    found = find_table(catalog, table)
+    if found is None:
+        raise UnknownName(
+            f"The lake has no table {table}.", table=str(table), remedy="ingest or refine it first ('penstock run')"
+        )
+    return found
+
+
+def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
+    """The data files of the current snapshot, of one partition if ``key`` is given.
+
+    Manifests are read directly rather than planned through a scan: a scan leaves out files without rows, and such a
+    file is how an empty interval is recorded.
+    """
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return []
+    files: list[LiveFile] = []
+    for manifest in snapshot.manifests(table.io):
+        files += _manifest_files(_Cached(manifest, table.io))
+    return files if key is None else [file for file in files if file.key == key]
+
+
+class _Cached:
+    """A manifest file as a cache key: manifests never change once written."""
+
+    def __init__(self, manifest: ManifestFile, io: FileIO) -> None:
+        self.manifest, self.io = manifest, io
+
+    def __hash__(self) -> int:
+        return hash(self.manifest.manifest_path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Cached) and other.manifest.manifest_path == self.manifest.manifest_path
+
+
+@lru_cache(maxsize=4096)
+def _manifest_files(cached: _Cached) -> tuple[LiveFile, ...]:
+    return tuple(
+        LiveFile(
+            partition_key(entry.data_file.partition),
+            entry.data_file.file_path,
+            entry.data_file.record_count,
+            entry.data_file,
+        )
+        for entry in cached.manifest.fetch_manifest_entry(cached.io, discard_deleted=True)
+    )
+
+
+def partition_key(partition: Any) -> str:
+    """The partition key of a data file's partition record: ``2013-01-01``, or ``whole`` for an unpartitioned table."""
+    if len(partition) == 0:
+        return WHOLE
+    value = partition[0]
+    if isinstance(value, int):  # a date, as days since 1970-01-01
+        from datetime import date, timedelta
+
+        return (date(1970, 1, 1) + timedelta(days=value)).isoformat()
+    return str(value)

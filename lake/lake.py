@@ -1,0 +1,259 @@
+"""The lake: its tables, which of their files are live, and the receipts those files name.
+
+Everything that is ever asked of the lake - which intervals are there, their row accounts, which rows wait in
+quarantine - is derived from the files of the current snapshots. Writing is staged here and published in
+``lake/publish.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import duckdb
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from common.errors import StateCorrupt, StoreUnavailable, UnknownName
+from common.settings import Settings
+from lake.batches import Receipt, StagedBatch
+from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog
+from lake.engine import open_database
+from lake.paths import (
+    TableId,
+    attempt_of,
+    data_location,
+    engine_path,
+    receipt_location,
+)
+from lake.schema import Column
+from lake.sql import identifier, literal, parquet_relation
+from lake.storage import Storage
+
+_LOG = logging.getLogger(__name__)
+_DAMAGED = re.compile(r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error")
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time now, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class PinnedTable:
+    """A lake table at one snapshot.
+
+    Attributes:
+        snapshot_id: id of the snapshot; None before the first commit.
+        attempts: partition key -> id of the attempt whose files are live: it changes exactly when the rows may have.
+        paths: partition key -> engine paths of its live files with rows.
+    """
+
+    snapshot_id: int | None
+    attempts: Mapping[str, str]
+    paths: Mapping[str, tuple[str, ...]]
+
+
+class Lake:
+    """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = utc_now) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The Iceberg catalog."""
+        return open_catalog(self.settings)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Small files and deletion."""
+        return Storage(self.settings)
+
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        return open_database(self.settings)
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection for one piece of work; its temporary tables end with it.
+
+        Raises:
+            StateCorrupt: a data file is missing or damaged.
+            StoreUnavailable: the storage failed while reading or writing.
+        """
+        cursor = self._database.cursor()
+        try:
+            yield cursor
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise _translated(error) from None
+        finally:
+            cursor.close()
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+
+    def ensure(self, table: TableId, columns: Sequence[Column], *, partition_by: str | None) -> None:
+        """Make sure the table exists with these columns (see :func:`lake.catalog.ensure_table`)."""
+        wanted = tuple(columns)
+        if table in self._tables and self._tables[table][0] == wanted:
+            return
+        loaded = ensure_table(self.catalog, self.settings, table, wanted, partition_by)
+        schema = loaded.schema()
+        self._tables[table] = (wanted, tuple(schema.find_field(column.name).field_id for column in wanted))
+
+    def columns(self, table: TableId) -> tuple[tuple[Column, ...], tuple[int, ...]]:
+        """Columns and their field ids, of a table that :meth:`ensure` has seen in this process."""
+        if table not in self._tables:
+            raise UnknownName(f"{table} has not been declared in this process.", remedy="call ensure() first")
+        return self._tables[table]
+
+    def load(self, table: TableId) -> Table:
+        """The Iceberg table as it is now."""
+        return load_table(self.catalog, table)
+
+    def exists(self, table: TableId) -> bool:
+        """Whether the catalog has the table."""
+        return bool(self.catalog.table_exists(str(table)))
+
+    def snapshot_id(self, table: TableId) -> int | None:
+        """Id of the current snapshot; None before the first commit."""
+        loaded = find_table(self.catalog, table)
+        snapshot = loaded.current_snapshot() if loaded else None
+        return snapshot.snapshot_id if snapshot else None
+
+    def live(self, table: TableId, key: str | None = None) -> list[LiveFile]:
+        """Data files of the current snapshot; empty if there is no such table."""
+        loaded = find_table(self.catalog, table)
+        return live_files(loaded, key) if loaded else []
+
+    def paths(self, table: TableId, keys: Iterable[str] | None = None) -> list[str]:
+        """Engine paths of the live files with rows, of some partitions or of all, in partition order."""
+        wanted = None if keys is None else set(keys)
+        files = [f for f in self.live(table) if f.rows and (wanted is None or f.key in wanted)]
+        return [engine_path(file.location) for file in sorted(files, key=lambda file: (file.key, file.location))]
+
+    def pin(self, table: TableId) -> PinnedTable:
+        """The table at one snapshot, read from the catalog once: what a build reads, and what it says it read."""
+        loaded = find_table(self.catalog, table)
+        if loaded is None:
+            return PinnedTable(None, {}, {})
+        snapshot = loaded.current_snapshot()
+        files = sorted(live_files(loaded), key=lambda file: (file.key, file.location))
+        return PinnedTable(
+            snapshot.snapshot_id if snapshot else None,
+            {file.key: attempt_of(file.location) or file.location for file in files},
+            {
+                key: tuple(engine_path(file.location) for file in group if file.rows)
+                for key, group in groupby(files, key=lambda file: file.key)
+            },
+        )
+
+    def relation(self, table: TableId, keys: Iterable[str] | None = None) -> str:
+        """A DuckDB relation over the live rows of some partitions, or of all."""
+        columns, field_ids = self.columns(table)
+        return parquet_relation(self.paths(table, keys), columns, field_ids)
+
+    # -- receipts --------------------------------------------------------------------------------------------------
+
+    def receipts(self, table: TableId) -> list[Receipt]:
+        """The receipts of all live batches of a table, in partition order."""
+        return [self.read_receipt(table, key, attempt) for key, attempt in sorted(self.live_attempts(table).items())]
+
+    def receipt(self, table: TableId, key: str) -> Receipt | None:
+        """The receipt of the batch that is live for a partition.
+
+        None if the interval is missing, or if its receipt is lost: then running it again writes a new one.
+        """
+        attempt = self.live_attempts(table, key).get(key)
+        return self.find_receipt(table, key, attempt) if attempt else None
+
+    def find_receipt(self, table: TableId, key: str, attempt: str) -> Receipt | None:
+        """The receipt of one attempt; None if it is lost."""
+        try:
+            return self.read_receipt(table, key, attempt)
+        except StateCorrupt as error:
+            _LOG.warning("%s", error)
+            return None
+
+    def live_attempts(self, table: TableId, key: str | None = None) -> dict[str, str]:
+        """Partition key -> id of the attempt whose files are live, of one partition or of all."""
+        attempts = ((file.key, attempt_of(file.location)) for file in self.live(table, key))
+        return {key: attempt for key, attempt in attempts if attempt}
+
+    def read_receipt(self, table: TableId, key: str, attempt: str) -> Receipt:
+        """The receipt of one attempt, live or not.
+
+        Raises:
+            StateCorrupt: it is missing or not readable.
+        """
+        location = receipt_location(self.settings.lake_uri, table, key, attempt)
+        try:
+            fields = self.storage.read_json(location)
+            return Receipt(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
+        except (TypeError, AttributeError):
+            raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def staging_location(self, table: TableId, key: str, attempt: str, part: int = 0) -> str:
+        """Location for a new data file. Side effects: its folder is made."""
+        location = data_location(self.settings.lake_uri, table, key, attempt, part)
+        self.storage.prepare_folder(location)
+        return location
+
+    def discard(self, staged: StagedBatch) -> None:
+        """Delete a batch that will not be published."""
+        for location in staged.files:
+            with suppress(OSError):
+                self.storage.delete(location)
+
+    def write(self, connection: duckdb.DuckDBPyConnection, query: str, table: TableId, location: str) -> int:
+        """Write a query's rows as one Parquet file of a table, with its field ids. Returns the rows written."""
+        columns, field_ids = self.columns(table)
+        ids = ", ".join(f"{identifier(c.name)}: {i}" for c, i in zip(columns, field_ids, strict=True))
+        select = ", ".join(f"CAST({identifier(c.name)} AS {c.duckdb}) AS {identifier(c.name)}" for c in columns)
+        written = connection.execute(
+            f"COPY (SELECT {select} FROM ({query})) TO {literal(engine_path(location))} "
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880, FIELD_IDS {{{ids}}})"
+        ).fetchone()
+        return int(written[0]) if written else 0
+
+    def checksum(self, table: TableId, keys: Iterable[str] | None = None) -> str:
+        """Order-independent checksum of the live rows of some partitions, or of all."""
+        with self.connect() as connection:
+            return checksum_of(connection, self.relation(table, keys))
+
+    def tables(self, namespace: str) -> list[TableId]:
+        """Tables of a namespace, by name; empty if there is no such namespace."""
+        if not self.catalog.namespace_exists(namespace):
+            return []
+        return sorted(TableId(*identifier_) for identifier_ in self.catalog.list_tables(namespace))
+
+
+def _translated(error: duckdb.Error) -> Exception:
+    text = re.sub(r"\s+", " ", str(error))[:300]
+    if _DAMAGED.search(text):
+        return StateCorrupt(f"A file of the lake is missing or damaged: {text}", remedy="run its interval again")
+    if isinstance(error, duckdb.IOException):
+        return StoreUnavailable(
+            f"The lake's storage failed: {text}", remedy="check that it answers and has free space, then try again"
+        )
+    return error
+
+
+def checksum_of(connection: duckdb.DuckDBPyConnection, relation: str) -> str:
+    """Row count and order-independent sum of row hashes of a DuckDB relation, as ``rows:sum``."""
+    query = f"SELECT count(*), coalesce(sum(hash(r)::HUGEINT), 0) FROM {relation} AS r"
+    row: tuple[Any, ...] = connection.execute(query).fetchone() or (0, 0)
+    return f"{row[0]}:{int(row[1]):x}"

@@ -1,0 +1,306 @@
+"""The only door into the lake: publish a staged batch as its verdict says, by one commit.
+
+::
+
+    verdict not PASS   -> refused: the verdict is kept for people, the files are deleted, nothing is visible
+    same batch is live -> unchanged: the files are deleted
+    otherwise          -> good rows, receipt and quarantined rows are written; then ONE commit makes all of it true
+
+Quarantined rows are committed to their own table first, but count only while the attempt they name is live; so a crash
+between the two commits shows neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from common.errors import CommitConflict, GateRefused, StateCorrupt
+from common.hashing import digest
+from common.verdict import Verdict
+from lake.batches import Receipt, StagedBatch
+from lake.catalog import LiveFile
+from lake.commit import replace_partition
+from lake.lake import Lake, checksum_of
+from lake.paths import attempt_of, engine_path, new_attempt, receipt_location, refusal_folder
+from lake.quarantine import QUARANTINE_COLUMNS, quarantine_rows, still_needed
+from lake.sql import parquet_relation
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a staged batch is: its rows' checksum, the id that the same work always has, and how many rows there are."""
+
+    checksum: str
+    batch_id: str
+    rows: int
+
+
+def identify(lake: Lake, staged: StagedBatch) -> Identity:
+    """Read a staged batch once and name its content."""
+    columns, field_ids = lake.columns(staged.table)
+    relation = parquet_relation([engine_path(file) for file in staged.files], columns, field_ids)
+    with lake.connect() as connection:
+        checksum = checksum_of(connection, relation)
+    rows = int(checksum.split(":", 1)[0])
+    if staged.early_rejects.num_rows:
+        checksum = digest(checksum, sorted(staged.early_rejects.column("row").to_pylist()))
+    account = [staged.rows_in, staged.deduplicated]
+    objects = staged.source_state.get("objects")
+    return Identity(checksum, digest(str(staged.table), staged.key, checksum, account, objects, staged.code), rows)
+
+
+def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
+    """The receipt of the live batch if it is the same work; a batch that was judged before need not be judged again.
+
+    Side effects: then the staged files are deleted.
+    """
+    live = lake.receipt(staged.table, staged.key)
+    if live is None or live.batch_id != identity.batch_id:
+        return None
+    lake.discard(staged)
+    return live.found_unchanged(upstream=staged.upstream, warnings=staged.warnings)
+
+
+def publish(
+    lake: Lake,
+    staged: StagedBatch,
+    verdict: Verdict,
+    *,
+    identity: Identity,
+    stage: str,
+    run_id: str,
+    seconds: dict[str, float] | None = None,
+) -> Receipt:
+    """Publish a staged batch as its verdict says, by one commit.
+
+    Args:
+        lake: where to.
+        staged: the batch.
+        verdict: the gate's judgement of exactly these files.
+        identity: from :func:`identify`.
+        stage: ``ingest`` or ``refine``, for the receipt.
+        run_id: the run, for the receipt.
+        seconds: time each step took so far, for the receipt.
+
+    Returns:
+        The receipt; ``state`` is ``unchanged`` if the same batch is live already.
+
+    Raises:
+        GateRefused: the verdict is not PASS, or the row account does not add up; nothing is published.
+        CommitConflict, StoreUnavailable: see :func:`lake.commit.replace_partition`.
+
+    Side effects: the partition is replaced, or nothing is; files that are known not to be live are deleted.
+    """
+    if not verdict.passed:
+        raise _refused(lake, staged, verdict, run_id)
+    published = staged
+    try:
+        with lake.connect() as connection:
+            published, rows = _without_rejects(connection, lake, staged, verdict, identity)
+            receipt = Receipt(
+                table=str(staged.table),
+                key=staged.key,
+                stage=stage,
+                attempt=published.attempt,
+                batch_id=identity.batch_id,
+                run_id=run_id,
+                rows_in=staged.rows_in,
+                published=rows,
+                quarantined=verdict.rows_rejected + staged.early_rejects.num_rows,
+                deduplicated=staged.deduplicated,
+                checksum=identity.checksum,
+                code=staged.code,
+                source_state=staged.source_state,
+                upstream=staged.upstream,
+                verdict=verdict.to_dict(),
+                published_at=lake.clock().isoformat(),
+                seconds=seconds or {},
+                warnings=staged.warnings,
+            )
+            _check_account(receipt, identity, staged, verdict)
+            if receipt.quarantined:
+                _commit_quarantine(connection, lake, staged, verdict, receipt)
+        location = receipt_location(lake.settings.lake_uri, published.table, published.key, published.attempt)
+        lake.storage.write_json(location, receipt.to_dict())
+    except BaseException:  # nothing of this batch is live yet
+        lake.discard(published)
+        lake.discard(staged)
+        raise
+    try:
+        landed = _commit_data(lake, published, receipt)
+    except (CommitConflict, StateCorrupt):  # it did not land; of StoreUnavailable that is not known
+        _withdraw(lake, published, location)
+        raise
+    finally:
+        if published.files != staged.files:
+            lake.discard(staged)
+    if landed:
+        return receipt
+    _withdraw(lake, published, location)
+    return receipt.found_unchanged()
+
+
+def _withdraw(lake: Lake, published: StagedBatch, receipt: str) -> None:
+    lake.discard(published)
+    with suppress(OSError):
+        lake.storage.delete(receipt)
+
+
+def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> GateRefused:
+    """Keep the verdict of a refused batch where people can read it, and delete the batch."""
+    account = {
+        "table": str(staged.table),
+        "key": staged.key,
+        "run_id": run_id,
+        "refused_at": lake.clock().isoformat(),
+        "rows_in": staged.rows_in,
+        "verdict": verdict.to_dict(),
+    }
+    location = f"{refusal_folder(lake.settings.lake_uri, staged.table)}/{staged.key}-{staged.attempt}.json"
+    lake.discard(staged)
+    lake.storage.write_json(location, account)
+    return GateRefused(
+        f"The gate refused the batch: {'; '.join(verdict.reasons)}.",
+        table=str(staged.table),
+        interval=staged.key,
+        remedy="correct the data or the suite, then run the interval again; nothing was published. "
+        f"The whole verdict: {engine_path(location)}",
+    )
+
+
+def _commit_data(lake: Lake, published: StagedBatch, receipt: Receipt) -> bool:
+    """Make the receipt, which has been written, true. False if the same batch had landed already."""
+
+    def already_done(live: Sequence[LiveFile]) -> bool:
+        attempts = {attempt for file in live if (attempt := attempt_of(file.location))}
+        found = (lake.find_receipt(published.table, published.key, attempt) for attempt in attempts)
+        return any(other is not None and other.batch_id == receipt.batch_id for other in found)
+
+    summary = {
+        "penstock.batch_id": receipt.batch_id,
+        "penstock.partition_key": receipt.key,
+        "penstock.run_id": receipt.run_id,
+        "penstock.rows_in": str(receipt.rows_in),
+        "penstock.published": str(receipt.published),
+        "penstock.quarantined": str(receipt.quarantined),
+        "penstock.deduplicated": str(receipt.deduplicated),
+    }
+    if receipt.quarantined:
+        summary["penstock.quarantine"] = str(published.table.quarantine)
+    snapshot_id = replace_partition(
+        lake.catalog,
+        published.table,
+        published.key,
+        published.files,
+        attempt=published.attempt,
+        summary=summary,
+        already_done=already_done,
+    )
+    return snapshot_id is not None
+
+
+def _commit_quarantine(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, staged: StagedBatch, verdict: Verdict, receipt: Receipt
+) -> None:
+    """Add this attempt's rejected rows before its data is committed.
+
+    Rows count as quarantined only while their attempt is live, so nothing shows until the data commit; rows of attempts
+    that died are dropped on the way.
+
+    Raises:
+        GateRefused: not every rejected row could be found in the staged files.
+    """
+    table = staged.table.quarantine
+    lake.ensure(table, QUARANTINE_COLUMNS, partition_by="partition_key")
+    columns, _ = lake.columns(staged.table)
+    location = lake.staging_location(table, staged.key, receipt.attempt)
+    rows = quarantine_rows(
+        connection,
+        _numbered(connection, lake, staged),
+        columns,
+        verdict=verdict,
+        early_rejects=staged.early_rejects,
+        receipt=receipt,
+        quarantined_at=lake.clock(),
+    )
+    written = lake.write(connection, rows, table, location)
+    if written != receipt.quarantined:
+        lake.storage.delete(location)
+        raise _unaccounted(receipt, f"{written} of {receipt.quarantined} rejected rows were found")
+    replace_partition(
+        lake.catalog,
+        table,
+        staged.key,
+        [location],
+        attempt=receipt.attempt,
+        summary={"penstock.batch_id": receipt.batch_id, "penstock.run_id": receipt.run_id},
+        keep=lambda waiting: still_needed(lake, staged.table, staged.key, waiting),
+    )
+
+
+def _without_rejects(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, staged: StagedBatch, verdict: Verdict, identity: Identity
+) -> tuple[StagedBatch, int]:
+    """The batch with only its good rows, and their number: the staged files themselves if nothing was rejected."""
+    if not verdict.rows_rejected:
+        return staged, identity.rows
+    attempt = new_attempt()
+    location = lake.staging_location(staged.table, staged.key, attempt)
+    connection.register("rejected", verdict.rejects.select(["row_number"]))
+    try:
+        rows = lake.write(
+            connection,
+            f"SELECT staged.* FROM {_numbered(connection, lake, staged)} AS staged "
+            "ANTI JOIN rejected ON staged.file_row_number = rejected.row_number",
+            staged.table,
+            location,
+        )
+    except BaseException:
+        lake.storage.delete(location)
+        raise
+    finally:
+        connection.unregister("rejected")
+    return replace(staged, attempt=attempt, files=(location,)), rows
+
+
+def _numbered(connection: duckdb.DuckDBPyConnection, lake: Lake, staged: StagedBatch) -> str:
+    """The staged rows; ``file_row_number`` runs on over all files in their order, as in a verdict's rejects."""
+    columns, field_ids = lake.columns(staged.table)
+    parts, before = [], 0
+    for file in staged.files:
+        relation = parquet_relation([engine_path(file)], columns, field_ids, row_number=True)
+        parts.append(f"SELECT * REPLACE (file_row_number + {before} AS file_row_number) FROM {relation}")
+        if len(staged.files) > 1:
+            before += _count(connection, f"SELECT count(*) FROM {relation}")
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _check_account(receipt: Receipt, identity: Identity, staged: StagedBatch, verdict: Verdict) -> None:
+    if identity.rows != staged.rows_staged:
+        raise _unaccounted(receipt, f"{identity.rows} rows are staged, {staged.rows_staged} were announced")
+    if verdict.rows_checked != identity.rows:
+        raise _unaccounted(receipt, f"{identity.rows} rows are staged, the gate read {verdict.rows_checked}")
+    if not receipt.balanced:
+        raise _unaccounted(
+            receipt,
+            f"{receipt.rows_in} in, {receipt.published} published, {receipt.quarantined} quarantined, "
+            f"{receipt.deduplicated} deduplicated",
+        )
+
+
+def _unaccounted(receipt: Receipt, problem: str) -> GateRefused:
+    return GateRefused(
+        f"The row account does not add up: {problem}.",
+        table=receipt.table,
+        interval=receipt.key,
+        remedy="this is a defect of Penstock: report it with this message; nothing was published",
+    )
