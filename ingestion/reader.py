@@ -1,0 +1,90 @@
+"""What every kind of source can do: stage one table for one interval.
+
+::
+
+    with open_source(spec, lake) as reader:        one consistent snapshot where the source has such a thing
+        staged = reader.stage(table, interval)     Parquet under the table's location, invisible until published
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from common.errors import IntervalError
+from common.intervals import Interval
+from ingestion.spec import SourceSpec, TableSpec
+from lake.batches import StagedBatch
+from lake.lake import Lake
+from lake.paths import WHOLE
+
+
+class SourceReader(Protocol):
+    """A connection to one source for one run."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def stage(self, table: TableSpec, interval: Interval, *, code: str) -> StagedBatch:
+        """Read the table's rows for the interval into staged Parquet files.
+
+        Args:
+            table: what to read.
+            interval: which rows (a snapshot table ignores it).
+            code: digest of spec, suite and versions; becomes part of the batch id.
+
+        Raises:
+            SourceUnavailable, SourceRefused, SourceSchemaError, ObjectCorrupt, EmptyBatch: see ``common/errors.py``.
+
+        Side effects: staged files only; none are left when it raises.
+        """
+        ...
+
+    def known_state(self, table: TableSpec, interval: Interval) -> dict[str, Any] | None:
+        """What the source looks like for the interval, where that is known without reading rows; else None.
+
+        A batch that was made from the same state by the same code need not be read again.
+        """
+        ...
+
+    def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
+        """Rows and column checksums of a whole source table (see ``ingestion/checksums.py``); None where the source
+        cannot compute them.
+        """
+        ...
+
+
+def open_source(spec: SourceSpec, lake: Lake) -> SourceReader:
+    """A reader for the source's kind. Entering its context connects, and proves that the source lets us in."""
+    url = lake.settings.connection(spec.connection)
+    if spec.kind == "postgresql":
+        from ingestion.postgres import PostgresReader
+
+        return PostgresReader(spec, url, lake)
+    from ingestion.objects import ObjectReader
+
+    return ObjectReader(spec, url, lake)
+
+
+def check_interval(spec: SourceSpec, table: TableSpec, interval: Interval, lake: Lake) -> None:
+    """Refuse an interval that is not over yet: its rows are still to come.
+
+    Raises:
+        IntervalError: naming source, table and interval.
+    """
+    if interval.end > lake.clock():
+        raise IntervalError(
+            f"The interval {interval} is not over yet.",
+            source=spec.source,
+            table=table.name,
+            interval=interval.key,
+            remedy=f"wait until {interval.end:%Y-%m-%d %H:%M} UTC, or choose an earlier day",
+        )
+
+
+def partition_key(table: TableSpec, interval: Interval) -> str:
+    """The partition that a batch of this table for this interval replaces."""
+    return interval.key if table.partitioned else WHOLE
