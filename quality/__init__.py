@@ -1,0 +1,1 @@
+"""Gates: suite files in, verdicts out. Judges staged batches and candidate warehouses; moves nothing."""
