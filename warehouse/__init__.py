@@ -1,0 +1,1 @@
+"""Candidate -> release: build beside the readers, publish by one pointer move, roll back by the same move."""

@@ -1,0 +1,349 @@
+"""Releases: immutable folders and one pointer.
+
+::
+
+    <warehouse>/candidates/r000012/    being built; nobody reads it
+    <warehouse>/releases/r000011/      warehouse.duckdb (read only), manifest.json, docs/, published (when, UTC)
+    <warehouse>/current -> releases/r000011
+
+The file is always called ``warehouse.duckdb``: views of dbt carry the catalog's name, which is the file's stem. A new
+release is a new real path, never an overwrite: a process that has the old file open keeps reading the old file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from common.errors import CommitConflict, StateCorrupt, UnknownName
+from common.fault_points import reach
+from common.files import sync_file, sync_folder, write_atomic
+from warehouse.lease import next_fence
+
+DATABASE = "warehouse.duckdb"
+_MARKER = "published"
+_ID = re.compile(r"r\d{6,}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published version of the warehouse.
+
+    Attributes:
+        id: ``r`` and the fencing number.
+        folder: its real path.
+        manifest: what it was made from and what it holds.
+        current: whether the pointer names it.
+        published_at: UTC, ISO 8601.
+    """
+
+    id: str
+    folder: Path
+    manifest: Mapping[str, Any]
+    current: bool
+    published_at: str
+
+    @property
+    def database(self) -> Path:
+        """The read-only DuckDB file."""
+        return self.folder / DATABASE
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version being built.
+
+    Attributes:
+        id: the id it will have as a release.
+        folder: where it lies.
+        parent: id of the release it was built on; None for the first.
+    """
+
+    id: str
+    folder: Path
+    parent: str | None
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file being built."""
+        return self.folder / DATABASE
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a sealed candidate."""
+        manifest: dict[str, Any] = _read_manifest(self.folder)
+        return manifest
+
+
+class Releases:
+    """The releases of one warehouse folder. Writing methods expect the caller to hold the lease."""
+
+    def __init__(self, warehouse: Path) -> None:
+        self.warehouse = warehouse
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def current(self) -> Release | None:
+        """The release the pointer names; None before the first publish."""
+        release_id = self._pointed_at()
+        return self._read(self.warehouse / "releases" / release_id, current=True) if release_id else None
+
+    def _pointed_at(self) -> str | None:
+        try:
+            return (self.warehouse / "current").readlink().name
+        except FileNotFoundError:
+            return None
+
+    def get(self, release_id: str) -> Release:
+        """The published release of that id.
+
+        Raises:
+            UnknownName: no such release; the message lists those there are.
+        """
+        for release in self.all():
+            if release.id == release_id:
+                return release
+        known = ", ".join(release.id for release in self.all()) or "none yet"
+        raise UnknownName(f"There is no release {release_id!r} (there are: {known}).", remedy="see 'penstock releases'")
+
+    def all(self) -> list[Release]:
+        """Published releases, oldest first. A folder that was never pointed at is none."""
+        current = self._pointed_at()
+        found = (self._read(folder, current=folder.name == current) for folder in self._folders("releases"))
+        return [release for release in found if release is not None]
+
+    def _read(self, folder: Path, *, current: bool) -> Release | None:
+        """The release in that folder; None if it was never published, or was retired while we looked."""
+        try:
+            published_at = (folder / _MARKER).read_text().strip()
+        except FileNotFoundError:
+            if not current:
+                return None
+            published_at = ""  # its publisher died between moving the pointer and leaving the marker
+        try:
+            manifest = _read_manifest(folder)
+        except StateCorrupt:
+            if folder.exists() or current:
+                raise
+            return None
+        return Release(folder.name, folder.resolve(), manifest, current, published_at)
+
+    def _folders(self, kind: str) -> list[Path]:
+        folder = self.warehouse / kind
+        if not folder.is_dir():
+            return []
+        return sorted(
+            (path for path in folder.iterdir() if _ID.fullmatch(path.name)), key=lambda path: int(path.name[1:])
+        )
+
+    def connect(self, release_id: str | None = None) -> duckdb.DuckDBPyConnection:
+        """A read-only connection to a release, the current one by default (see :func:`open_read_only`).
+
+        Raises:
+            UnknownName: nothing has been published yet, or no release of that id.
+            StateCorrupt: its file is missing or damaged.
+        """
+        while True:
+            pointed_at = self._pointed_at()
+            try:
+                chosen = self.get(release_id) if release_id else self.current()
+                if chosen is None:
+                    raise UnknownName("Nothing has been published yet.", remedy="run 'penstock run' or 'make demo'")
+                return open_read_only(chosen.database)
+            except (duckdb.Error, StateCorrupt) as error:
+                if release_id or self._pointed_at() == pointed_at:
+                    raise StateCorrupt(
+                        f"Release {release_id or pointed_at} cannot be opened: {error}",
+                        remedy="roll back to another release: 'penstock rollback'",
+                    ) from None
+                # The pointer moved on while we looked, and that release may have been retired: take the new one.
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def new_candidate(self, *, from_scratch: bool) -> Candidate:
+        """A fresh candidate, starting as a copy of the current release unless ``from_scratch``.
+
+        Side effects: left-over candidates and folders that never became releases are removed.
+        """
+        self._tidy()
+        parent = self.current()
+        release_id = f"r{next_fence(self.warehouse):06d}"
+        candidate = Candidate(release_id, self.warehouse / "candidates" / release_id, parent.id if parent else None)
+        candidate.folder.mkdir(parents=True)
+        if parent is not None and not from_scratch:
+            shutil.copyfile(parent.database, candidate.database)
+        return candidate
+
+    def _tidy(self) -> None:
+        """Remove what processes that died have left: candidates, folders never pointed at, half-removed releases."""
+        published = {release.id for release in self.all()}
+        for folder in self._folders("candidates"):
+            shutil.rmtree(folder)
+        for folder in self._folders("releases"):
+            if folder.name not in published:
+                _remove(folder)
+        for doomed in (self.warehouse / "releases").glob(".r*"):
+            shutil.rmtree(doomed, ignore_errors=True)
+        for pointer in self.warehouse.glob(".current.*"):
+            pointer.unlink(missing_ok=True)
+
+    def seal(self, candidate: Candidate, manifest: Mapping[str, Any]) -> None:
+        """Finish a candidate: checkpoint, no write-ahead log, flushed, read-only, manifest last.
+
+        Raises:
+            StateCorrupt: a write-ahead log is left, so the main file alone would lose rows; or it cannot be opened.
+        """
+        try:
+            with duckdb.connect(str(candidate.database)) as connection:
+                connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise StateCorrupt(
+                f"{candidate.database} cannot be checkpointed: {error}",
+                remedy="build again; the current release is untouched",
+            ) from None
+        if candidate.database.with_suffix(".duckdb.wal").exists():
+            raise StateCorrupt(
+                f"{candidate.database} still has a write-ahead log after its checkpoint.",
+                remedy="build again; the current release is untouched",
+            )
+        candidate.database.chmod(0o444)
+        sync_file(candidate.database)
+        write_atomic(
+            candidate.folder / "manifest.json",
+            json.dumps({"release": candidate.id, "parent": candidate.parent, **manifest}, indent=1, default=str),
+        )
+
+    def discard(self, candidate: Candidate) -> None:
+        """Remove a candidate that will not be published."""
+        shutil.rmtree(candidate.folder, ignore_errors=True)
+
+    def candidate(self, candidate_id: str | None = None) -> Candidate:
+        """A sealed candidate, the newest if no id is given.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        for folder in reversed(self._folders("candidates")):
+            if (folder / "manifest.json").exists() and candidate_id in {None, folder.name}:
+                return Candidate(folder.name, folder, _read_manifest(folder).get("parent"))
+        raise UnknownName(
+            f"There is no finished candidate{' ' + candidate_id if candidate_id else ''}.",
+            remedy="make one with 'penstock build'",
+        )
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    def publish(self, candidate: Candidate) -> Release:
+        """Make a sealed candidate the current release, by one pointer move.
+
+        Raises:
+            CommitConflict: the current release is not the one this candidate was built on, or a candidate that was
+                begun later has been published already.
+        """
+        current = self._pointed_at()
+        if current != candidate.parent:
+            raise CommitConflict(
+                f"Candidate {candidate.id} was built on release {candidate.parent}, but now {current or 'none'} is "
+                "current.",
+                remedy="build again: 'penstock build'",
+            )
+        newest = max((_number(release.id) for release in self.all()), default=0)
+        if _number(candidate.id) <= newest:
+            raise CommitConflict(
+                f"Candidate {candidate.id} is older than release r{newest:06d}, which is published.",
+                remedy="build again: 'penstock build'",
+            )
+        folder = self.warehouse / "releases" / candidate.id
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        candidate.folder.replace(folder)
+        sync_folder(folder.parent)
+        reach("warehouse.publish.before_swap")
+        self._point_to(candidate.id)
+        return self.get(candidate.id)
+
+    def rollback(self, release_id: str | None = None) -> Release:
+        """Point to an earlier release: the one named, or the newest published before the current one.
+
+        Raises:
+            UnknownName: no such release, or none before the current one.
+        """
+        releases = self.all()
+        current = next((release for release in releases if release.current), None)
+        if release_id is None:
+            earlier = [release for release in releases if current and _number(release.id) < _number(current.id)]
+            if not earlier:
+                raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
+            release_id = earlier[-1].id
+        self.get(release_id)
+        self._point_to(release_id)
+        return self.get(release_id)
+
+    def retain(self, keep: int) -> list[str]:
+        """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
+        releases = self.all()
+        surplus = [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
+        for release in surplus:
+            _remove(release.folder)
+        return [release.id for release in surplus]
+
+    def _point_to(self, release_id: str) -> None:
+        before = self._pointed_at()
+        if before is not None:
+            self._mark(before)  # or it would count as never published as soon as the pointer leaves it
+        temporary = self.warehouse / f".current.{uuid.uuid4().hex}"
+        temporary.symlink_to(Path("releases") / release_id)
+        temporary.replace(self.warehouse / "current")
+        sync_folder(self.warehouse)
+        reach("warehouse.publish.after_swap")
+        self._mark(release_id)
+
+    def _mark(self, release_id: str) -> None:
+        marker = self.warehouse / "releases" / release_id / _MARKER
+        if not marker.exists():
+            write_atomic(marker, datetime.now(UTC).isoformat() + "\n")
+
+
+def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that can read one release and nothing else: no files, no network, no settings.
+
+    The path must be real, not through the pointer: a connection stays on its release whatever is published later.
+    """
+    connection = duckdb.connect(
+        str(database.resolve()),
+        read_only=True,
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _number(release_id: str) -> int:
+    return int(release_id[1:])
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    except (FileNotFoundError, ValueError):
+        raise StateCorrupt(
+            f"{folder / 'manifest.json'} is missing or damaged.", remedy="roll back to another release"
+        ) from None
+    return manifest
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    folder.replace(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
