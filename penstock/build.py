@@ -1,0 +1,225 @@
+"""Build and publish a warehouse version: pin the lake, run the models, audit, seal, move the pointer.
+
+What changed since the last release is read off two facts: the attempts whose files are live in the refined tables
+now, and those in the last release's manifest. So a build covers late data, backfills and
+repaired intervals alike, a build with nothing to do does nothing, and several runs that ask for one at once cost one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import penstock
+from common.errors import GateRefused, SettingsError
+from common.fault_points import reach
+from common.hashing import digest
+from lake.engine import prepare_statements
+from lake.lake import PinnedTable
+from lake.paths import WHOLE, TableId
+from lake.schema import PARTITION_COLUMN
+from penstock.facts import FACTS
+from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
+from warehouse.inspect import describe_tables
+from warehouse.lease import lease
+from warehouse.releases import Candidate, Release, Releases
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+
+LEASE_WAIT_S = 1800.0
+"""How long a build waits for another one: longer than any build, so that queued runs need no retries."""
+
+
+def pin_lake(pipeline: Pipeline) -> dict[str, PinnedTable]:
+    """The refined tables as they are now."""
+    pins = {}
+    for name, refined in pipeline.refined_tables().items():
+        table = TableId("refined", name)
+        pipeline.lake.ensure(table, refined.columns, partition_by=PARTITION_COLUMN if refined.partitioned else None)
+        pins[name] = pipeline.lake.pin(table)
+    return pins
+
+
+def changed_keys(pins: Mapping[str, PinnedTable], before: Mapping[str, Any]) -> dict[str, list[str] | None]:
+    """For each refined table the partition keys whose files differ from the last release's; None means the whole.
+
+    Args:
+        pins: the tables now.
+        before: ``inputs`` of the last release's manifest; empty if there is none.
+    """
+    changed: dict[str, list[str] | None] = {}
+    for name, pin in pins.items():
+        old = before.get(name, {}).get("attempts", {})
+        keys = sorted(key for key in old.keys() | pin.attempts.keys() if old.get(key) != pin.attempts.get(key))
+        if keys:
+            changed[name] = None if keys == [WHOLE] else keys
+    return changed
+
+
+def models_code() -> str:
+    """Digest of everything that decides how refined rows become warehouse tables."""
+    return digest(penstock.__version__, project_digest())
+
+
+def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None:
+    """Build, audit and seal a candidate.
+
+    Returns:
+        The candidate; None if the current release already holds exactly this.
+
+    Raises:
+        LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
+    """
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
+        return _build(pipeline, full_refresh=full_refresh)
+
+
+def _build(pipeline: Pipeline, *, full_refresh: bool) -> Candidate | None:
+    releases = Releases(pipeline.settings.warehouse)
+    current = releases.current()
+    before: Mapping[str, Any] = current.manifest if current else {}
+    pins = pin_lake(pipeline)
+    code = models_code()
+    anew = full_refresh or current is None or before.get("code") != code
+    changed = changed_keys(pins, {} if anew else before.get("inputs", {}))
+    if not changed and not anew:
+        return None
+    candidate = releases.new_candidate(from_scratch=anew)
+    try:
+        manifest = _fill(pipeline, candidate, pins, changed, anew=anew)
+        releases.seal(candidate, {"code": code, **manifest})
+    except BaseException:
+        releases.discard(candidate)
+        raise
+    return candidate
+
+
+def _fill(
+    pipeline: Pipeline,
+    candidate: Candidate,
+    pins: Mapping[str, PinnedTable],
+    changed: Mapping[str, list[str] | None],
+    *,
+    anew: bool,
+) -> dict[str, Any]:
+    lake, settings = pipeline.lake, pipeline.settings
+    files = {name: LakeTableFiles(*lake.columns(TableId("refined", name)), pin.paths) for name, pin in pins.items()}
+    started = time.perf_counter()
+    reach("warehouse.build.before_models")
+    result = run_dbt(
+        candidate.database,
+        settings.home / "tmp" / "dbt",
+        files,
+        changed_keys=changed,
+        full_refresh=anew,
+        prepare_sql=prepare_statements(settings),
+        threads=settings.threads,
+        memory_limit_mb=settings.memory_limit_mb,
+        parse_cache=settings.home / "tmp" / "dbt_parse_cache",
+    )
+    if result.docs_path is not None:
+        (candidate.folder / "docs").mkdir()
+        shutil.copyfile(result.docs_path, candidate.folder / "docs" / "index.html")
+    reach("warehouse.build.after_models")
+    modelled = time.perf_counter()
+    verdicts = audit(pipeline, candidate.database)
+    audited = time.perf_counter()
+    tables = describe_tables(candidate.database, dict(FACTS.values()))
+    _check_accounts(pipeline, pins, tables)
+    return {
+        "built_at": pipeline.clock().isoformat(),
+        "run_id": pipeline.run_id,
+        "version": penstock.__version__,
+        "inputs": {
+            name: {"snapshot_id": pin.snapshot_id, "attempts": dict(pin.attempts)} for name, pin in sorted(pins.items())
+        },
+        "changed_keys": dict(changed),
+        "full_refresh": anew,
+        "tables": tables,
+        "models": result.to_dict(),
+        "verdicts": verdicts,
+        "seconds": {"models": round(modelled - started, 3), "gate": round(audited - modelled, 3)},
+    }
+
+
+def _check_accounts(pipeline: Pipeline, pins: Mapping[str, PinnedTable], tables: Sequence[Mapping[str, Any]]) -> None:
+    """Every refined row of every interval must stand in its fact table, once: a gate that cannot be switched off.
+
+    Raises:
+        GateRefused: naming the first interval that differs.
+    """
+    counted = {table["name"]: table["rows_by_key"] for table in tables}
+    for name, (fact, _) in FACTS.items():
+        for receipt in pipeline.lake.receipts(TableId("refined", name)):
+            rows = counted.get(fact, {}).get(receipt.key, 0)
+            if pins[name].attempts.get(receipt.key) == receipt.attempt and rows != receipt.published:
+                raise GateRefused(
+                    f"{fact} holds {rows} rows where the lake has {receipt.published}.",
+                    table=fact,
+                    interval=receipt.key,
+                    remedy="build again with --full-refresh; if it stays so, a model drops or doubles rows",
+                )
+
+
+def audit(pipeline: Pipeline, database: Path) -> dict[str, Any]:
+    """Have the gate judge a candidate's tables.
+
+    Raises:
+        GateRefused: naming each table that failed and why.
+    """
+    from quality.suite import suite_for
+
+    suites = {
+        path.stem: suite_for("warehouse", path.stem, suites_dir=pipeline.settings.suites)
+        for path in sorted((pipeline.settings.suites / "warehouse").glob("*.yml"))
+    }
+    if not suites:
+        raise SettingsError(
+            f"There is no suite under {pipeline.settings.suites / 'warehouse'}: it would go unjudged.",
+            remedy="put a suite for each table there, or correct PENSTOCK_SUITES",
+        )
+    verdicts = pipeline.gate.audit_database(suites, database)
+    refused = {table: verdict for table, verdict in verdicts.items() if not verdict.passed}
+    if refused:
+        reasons = "; ".join(f"{table}: {', '.join(verdict.reasons)}" for table, verdict in refused.items())
+        raise GateRefused(
+            f"The gate refused the candidate warehouse: {reasons}.",
+            table=", ".join(refused),
+            remedy="correct the models or the suite and build again; the current release is untouched",
+        )
+    return {table: verdict.to_dict() for table, verdict in verdicts.items()}
+
+
+def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
+    """Publish a sealed candidate (the newest by default) and retire the oldest releases.
+
+    Raises:
+        UnknownName: there is no such candidate.
+        CommitConflict: another release was published since the candidate was begun.
+        LeaseHeld: another build is at work.
+    """
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
+        releases = Releases(pipeline.settings.warehouse)
+        release = releases.publish(releases.candidate(candidate_id))
+        releases.retain(pipeline.settings.keep_releases)
+        return release
+
+
+def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Release | None:
+    """Build and publish under one lease, so that nobody can build on the same parent in between.
+
+    Returns:
+        The new release; None if there was nothing to do.
+    """
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
+        candidate = _build(pipeline, full_refresh=full_refresh)
+        if candidate is None:
+            return None
+        releases = Releases(pipeline.settings.warehouse)
+        release = releases.publish(candidate)
+        releases.retain(pipeline.settings.keep_releases)
+        return release

@@ -1,0 +1,363 @@
+"""The command line: thin commands over :class:`penstock.pipeline.Pipeline`.
+
+Heavy modules load inside a command, so that ``penstock --help`` answers at once.
+
+Exit codes: 0 done; 1 a gate refused data; 2 usage (wrong name, date, setting or spec); 3 infrastructure, or a defect of
+Penstock; 130 interrupted (Ctrl-C or SIGTERM), after tidying up.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from common.errors import PenstockError
+
+if TYPE_CHECKING:
+    from common.settings import Settings
+    from penstock.pipeline import Pipeline
+
+app = typer.Typer(
+    name="penstock",
+    help="Data from databases and buckets through a Parquet lake into warehouse releases: "
+    "written, audited and published at every stage.",
+    epilog="Exit codes: 0 done, 1 a gate refused data, 2 usage, 3 infrastructure. "
+    "Settings: PENSTOCK_* variables or penstock.toml.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # they print local variables, and those may hold passwords
+)
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
+app.add_typer(quarantine_app, name="quarantine")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Day = Annotated[str, typer.Option("--day", help="Partition key: a calendar day YYYY-MM-DD in the source's time zone.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Largest number of rows to print.")]
+
+
+def _settings() -> Settings:
+    from common.settings import Settings
+
+    return Settings.load()
+
+
+def _pipeline() -> Pipeline:
+    from penstock.pipeline import Pipeline
+
+    return Pipeline(_settings())
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+@app.command()
+def demo(
+    days: Annotated[int, typer.Option(min=1, max=31, help="Days of January 2013 that Airflow back-fills.")] = 31,
+) -> None:
+    """Start everything from nothing, let a real Airflow run January 2013, show the result, stop everything."""
+    from penstock.demo import run_demo
+
+    raise typer.Exit(run_demo(_settings(), days=days))
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded PostgreSQL and S3 with the demo data, and Airflow; they stay up until 'penstock down'."""
+    from penstock.demo import bring_up
+
+    bring_up(_settings())
+
+
+@app.command()
+def down() -> None:
+    """Stop what 'penstock up' started. Data stays."""
+    from penstock.demo import bring_down
+
+    bring_down(_settings())
+
+
+@app.command()
+def clean() -> None:
+    """Stop everything and remove the state folder with all its data: lake, warehouse, services."""
+    from penstock.demo import remove_all
+
+    remove_all(_settings())
+
+
+@app.command()
+def services(
+    seed: Annotated[bool, typer.Option(help="Fill them with the demo data, if they are empty.")] = True,
+) -> None:
+    """Start only the embedded PostgreSQL and S3; they stay up until 'penstock down'."""
+    from penstock.demo import start_services
+
+    start_services(_settings(), seed=seed)
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="Source name, as in ingestion/sources/<source>.yml.")],
+    day: Day,
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring one interval of a source's tables into the raw lake: extract, audit, publish."""
+    from common.errors import located
+    from common.intervals import parse_day
+    from penstock.show import show_receipts
+
+    parse_day(day)
+    pipeline = _pipeline()
+    spec = pipeline.source(source)
+    # Tables of the whole come first: the rules of the others refer to them.
+    tables = sorted([spec.table(name) for name in table] if table else spec.tables, key=lambda t: t.partitioned)
+    names = [t.name for t in tables]
+    for name in names:
+        pipeline.refuse_future(source, name, day)
+    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source) as reader:
+        receipts = [pipeline.ingest(source, name, day, reader=reader) for name in names]
+    show_receipts(receipts, as_json=as_json)
+
+
+@app.command()
+def refine(
+    day: Day,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="Only this refined table; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Refine one interval of the raw lake: clean, convert, dedupe, audit, publish."""
+    from common.errors import UnknownName
+    from common.intervals import parse_day
+    from penstock.show import show_receipts
+
+    parse_day(day)
+    pipeline = _pipeline()
+    names = table or sorted(pipeline.refined_tables(), key=lambda name: pipeline.refined(name).partitioned)
+    found = {name: pipeline.refine(name, day) for name in names}
+    missing = [name for name, receipt in found.items() if receipt is None]
+    if missing and (table or len(missing) == sum(pipeline.refined(name).partitioned for name in names)):
+        raise UnknownName(
+            "The raw lake does not have the interval this is made from.",
+            table=", ".join(f"refined.{name}" for name in missing),
+            interval=day,
+            remedy="ingest it first: penstock ingest <source> --day " + day,
+        )
+    show_receipts([receipt for receipt in found.values() if receipt is not None], as_json=as_json)
+
+
+@app.command()
+def build(
+    full_refresh: Annotated[bool, typer.Option(help="Build every model from nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the models into a candidate warehouse and have the gate judge it. Nobody reads a candidate."""
+    from penstock.show import say
+
+    candidate = _pipeline().build(full_refresh=full_refresh)
+    if as_json:
+        _print_json({"candidate": candidate.id if candidate else None})
+    elif candidate is None:
+        say("Nothing changed since the current release; no candidate was built.")
+    else:
+        say(f"Candidate {candidate.id} is built, judged and sealed. Publish it with: penstock publish")
+
+
+@app.command()
+def publish(
+    candidate: Annotated[str | None, typer.Argument(help="Candidate id; the newest by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a sealed candidate the current release, by one pointer move."""
+    from penstock.show import say
+
+    release = _pipeline().publish(candidate)
+    if as_json:
+        _print_json({"release": release.id, "database": release.database})
+    else:
+        say(f"Release {release.id} is current: {release.database}")
+
+
+@app.command()
+def run(
+    start: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD.")],
+    end: Annotated[str, typer.Option("--to", help="Day after the last one, YYYY-MM-DD.")],
+    source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
+    build: Annotated[bool, typer.Option(help="Build and publish at the end.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run a range of days through all stages: ingest, refine, build, publish."""
+    from common.intervals import day_keys
+
+    day_keys(start, end)  # a slip of the finger is answered before anything heavy is loaded
+    from penstock.run import run as run_days
+    from penstock.show import progress_bars, show_run
+
+    pipeline = _pipeline()
+    with progress_bars() as progress:
+        report = run_days(pipeline, start, end, sources=source, build=build, progress=progress)
+    show_run(report, as_json=as_json)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What is published: intervals of each table, the current release, what waits in quarantine."""
+    from penstock.show import show_status
+    from penstock.status import status as read_status
+
+    show_status(read_status(_pipeline()), as_json=as_json)
+
+
+@app.command()
+def ledger(
+    as_json: Json = False,
+    verify: Annotated[
+        bool, typer.Option(help="Also count and checksum the database sources themselves and compare.")
+    ] = False,
+) -> None:
+    """The account of every row per table, stage and interval. Exit code 1 if an account does not add up."""
+    from penstock import ledger as books
+    from penstock.show import show_ledger
+
+    pipeline = _pipeline()
+    entries = books.entries(pipeline)
+    verified = books.verify(pipeline) if verify else []
+    problems = books.problems(entries, verified)
+    show_ledger(entries, books.totals(entries), verified, problems, as_json=as_json)
+    if problems:
+        sys.stderr.write(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}\n")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables.")],
+    release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Ask the published warehouse. Read only; never blocks a build and is never blocked by one."""
+    from penstock.show import show_query
+
+    show_query(_settings(), sql, release=release, limit=limit, as_json=as_json)
+
+
+@app.command()
+def releases(as_json: Json = False) -> None:
+    """Published releases, oldest first; the current one is marked."""
+    from penstock.show import show_releases
+    from warehouse.releases import Releases
+
+    show_releases(Releases(_settings().warehouse).all(), as_json=as_json)
+
+
+@app.command()
+def rollback(
+    release: Annotated[str | None, typer.Argument(help="Release id; the one before the current by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Point back to an earlier release: the same move as publishing, and as fast."""
+    from penstock.show import say
+    from warehouse.lease import lease
+    from warehouse.releases import Releases
+
+    warehouse = _settings().warehouse
+    with lease(warehouse, wait_s=60.0):
+        now = Releases(warehouse).rollback(release)
+    if as_json:
+        _print_json({"release": now.id, "database": now.database})
+    else:
+        say(f"Release {now.id} is current again.")
+
+
+@app.command()
+def schema(
+    write: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
+) -> None:
+    """The JSON Schema of source specs, for editors."""
+    from ingestion.spec import json_schema_text
+
+    if write is None:
+        sys.stdout.write(json_schema_text())
+    else:
+        write.write_text(json_schema_text())
+
+
+@app.command()
+def validate() -> None:
+    """Check every source spec and suite file; each problem names file, line and remedy."""
+    from penstock.show import say
+    from penstock.status import validate_files
+
+    say(validate_files(_settings()))
+
+
+@quarantine_app.command("list")
+def quarantine_list(as_json: Json = False) -> None:
+    """How many rows of each table wait in quarantine, by rule and interval."""
+    from penstock.show import show_quarantine_list
+    from penstock.status import quarantine_counts
+
+    show_quarantine_list(quarantine_counts(_pipeline()), as_json=as_json)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    table: Annotated[str, typer.Argument(help="Lake table, e.g. raw.stations__weather.")],
+    day: Annotated[str | None, typer.Option("--day", help="Only this interval.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """The rejected rows of one table as they came, with the rules they broke and where they stood."""
+    from lake.paths import TableId
+    from lake.quarantine import quarantined
+    from penstock.show import show_quarantine
+    from penstock.status import known_table
+
+    pipeline = _pipeline()
+    table_id = known_table(pipeline, TableId.parse(table))
+    show_quarantine(quarantined(pipeline.lake, table_id, day, limit), as_json=as_json)
+
+
+def main() -> None:
+    """Entry point: run a command and turn errors into one clear line and an exit code.
+
+    Side effects: Ctrl-C and SIGTERM end the process through every ``finally`` on the way.
+    """
+    interrupted: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    try:
+        app()
+    except BaseException as error:
+        # Engines turn an interrupt into errors of their own; whatever comes after one is its consequence.
+        if interrupted and not (isinstance(error, SystemExit) and error.code in {0, None}):
+            sys.stderr.write("penstock: interrupted; what was published stays, run the command again to go on\n")
+            sys.exit(130)
+        if isinstance(error, PenstockError):
+            sys.stderr.write(f"penstock: {type(error).__name__}: {error}\n")
+            sys.exit(error.exit_code)
+        if not isinstance(error, Exception):
+            raise
+        traceback.print_exc()
+        sys.stderr.write("penstock: this is a defect of Penstock. Remedy: report it with the lines above\n")
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The ledger: for every table, stage and interval, where each row went. Read from the lake and the current release.
+
+Nothing is kept in books of its own. Raw and refined rows come from the receipts of the batches that are live; warehouse
+rows from the manifest of the current release. ``problems`` lists every account that does not add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lake.batches import Receipt
+from lake.paths import TableId
+from penstock.facts import FACTS
+from penstock.pipeline import Pipeline
+from warehouse.releases import Releases
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger: ``rows_in = published + quarantined + deduplicated``."""
+
+    stage: str
+    table: str
+    key: str
+    rows_in: int
+    published: int
+    quarantined: int
+    deduplicated: int
+    batch_id: str
+    run_id: str
+    published_at: str
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.rows_in == self.published + self.quarantined + self.deduplicated
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible form."""
+        return {**asdict(self), "balanced": self.balanced}
+
+
+def entries(pipeline: Pipeline) -> list[Entry]:
+    """The whole ledger: ingest, refine, warehouse; within each by table and interval."""
+    found = [_entry(receipt) for table in raw_tables(pipeline) for receipt in pipeline.lake.receipts(table)]
+    refined = {name: pipeline.lake.receipts(TableId("refined", name)) for name in sorted(pipeline.refined_tables())}
+    found += [_entry(receipt) for receipts in refined.values() for receipt in receipts]
+    return found + _warehouse(pipeline, refined)
+
+
+def raw_tables(pipeline: Pipeline) -> list[TableId]:
+    """Every raw table that a spec declares."""
+    return [spec.raw(table.name) for spec in pipeline.sources().values() for table in spec.tables]
+
+
+def _entry(receipt: Receipt) -> Entry:
+    return Entry(
+        receipt.stage,
+        receipt.table,
+        receipt.key,
+        receipt.rows_in,
+        receipt.published,
+        receipt.quarantined,
+        receipt.deduplicated,
+        receipt.batch_id,
+        receipt.run_id,
+        receipt.published_at,
+    )
+
+
+def _warehouse(pipeline: Pipeline, refined: dict[str, list[Receipt]]) -> list[Entry]:
+    """Facts of the current release against the refined rows that its manifest says it was built from."""
+    current = Releases(pipeline.settings.warehouse).current()
+    if current is None:
+        return []
+    manifest = current.manifest
+    rows_by_key = {table["name"].split(".")[-1]: table["rows_by_key"] for table in manifest["tables"]}
+    found = []
+    for name, (fact, _) in FACTS.items():
+        attempts = manifest["inputs"].get(name, {}).get("attempts", {})
+        for receipt in refined.get(name, []):
+            if attempts.get(receipt.key) != receipt.attempt:
+                continue  # refined again since that release: the next build takes it in
+            rows = rows_by_key.get(fact, {}).get(receipt.key, 0)
+            found.append(
+                Entry(
+                    "warehouse",
+                    fact,
+                    receipt.key,
+                    receipt.published,
+                    rows,
+                    0,
+                    0,
+                    receipt.batch_id,
+                    str(manifest.get("run_id", "")),
+                    current.published_at,
+                )
+            )
+    return found
+
+
+def totals(ledger: list[Entry]) -> list[dict[str, Any]]:
+    """Sums per stage and table."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in ledger:
+        total = sums.setdefault(
+            (entry.stage, entry.table),
+            {"stage": entry.stage, "table": entry.table, "intervals": 0, "rows_in": 0, "published": 0}
+            | {"quarantined": 0, "deduplicated": 0, "balanced": True},
+        )
+        total["intervals"] += 1
+        total["balanced"] = total["balanced"] and entry.balanced
+        for name in ("rows_in", "published", "quarantined", "deduplicated"):
+            total[name] += getattr(entry, name)
+    return list(sums.values())
+
+
+def problems(ledger: list[Entry], verified: list[dict[str, Any]] | None = None) -> list[str]:
+    """Every account that does not add up, in words; empty when all is well."""
+    found = [
+        f"{entry.stage} {entry.table} {entry.key}: {entry.rows_in} in, but {entry.published} published + "
+        f"{entry.quarantined} quarantined + {entry.deduplicated} deduplicated"
+        for entry in ledger
+        if not entry.balanced
+    ]
+    for line in verified or []:
+        if line["source_rows"] != line["ledger_rows"]:
+            found.append(
+                f"{line['table']}: {line['source_rows']} rows in the source, {line['ledger_rows']} in the ledger"
+            )
+            continue  # then no column can be equal
+        found += [f"{line['table']}: column {name} differs from the source" for name in line["columns_that_differ"]]
+    return found
+
+
+def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Compare every database table with its raw table: rows, and a checksum of each column, computed beside the data.
+
+    Checksums are compared where the raw table holds every row (nothing quarantined).
+
+    Raises:
+        SourceUnavailable, SourceRefused: the source cannot be asked.
+    """
+    from ingestion.checksums import lake_checksums
+
+    pipeline.declare_raw()
+    lines: list[dict[str, Any]] = []
+    for spec in pipeline.sources().values():
+        with pipeline.reading(spec.source) as reader:
+            for table in spec.tables:
+                found = reader.source_checksums(table)
+                if found is None:
+                    continue
+                raw = spec.raw(table.name)
+                receipts = pipeline.lake.receipts(raw)
+                with pipeline.lake.connect() as connection:
+                    in_lake = lake_checksums(connection, table, pipeline.lake.relation(raw))
+                whole = not sum(receipt.quarantined for receipt in receipts)
+                lines.append(
+                    {
+                        "table": str(raw),
+                        "source_rows": found["rows"],
+                        "ledger_rows": sum(receipt.rows_in for receipt in receipts),
+                        "columns": len(table.columns),
+                        "columns_compared": len(table.columns) if whole else 0,
+                        "columns_that_differ": [
+                            name for name in in_lake if whole and name != "rows" and in_lake[name] != found[name]
+                        ],
+                    }
+                )
+    return lines

@@ -1,0 +1,331 @@
+"""The order in which one batch passes the stages. Both doors - command line and scheduler - call this and nothing else.
+
+::
+
+    ingest:  source -> staged -> gate -> raw.<source>__<table>      one commit
+    refine:  raw    -> staged -> gate -> refined.<table>            one commit
+    build:   refined (pinned) -> dbt -> candidate -> gate -> sealed
+    publish: candidate -> release                                   one pointer move
+
+Stages never import each other; they meet here and in the lake. Every method may be run again, and twice at once: the
+same work finds its receipt and changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import penstock
+from common.errors import UnknownName, located
+from common.hashing import digest, file_digest
+from common.intervals import Interval, day_interval, parse_day
+from common.settings import Settings
+from ingestion.reader import SourceReader, check_interval, open_source
+from ingestion.spec import SourceSpec, TableSpec, load_sources
+from lake.batches import Receipt, StagedBatch
+from lake.lake import Clock, Lake, utc_now
+from lake.paths import WHOLE, TableId, engine_path
+from lake.publish import find_same, identify
+from lake.publish import publish as publish_batch
+from lake.schema import PARTITION_COLUMN
+
+if TYPE_CHECKING:
+    from quality.gate import Gate
+    from quality.suite import Suite
+    from transformations.refine.model import RefinedTable
+    from warehouse.releases import Candidate, Release
+
+
+class Pipeline:
+    """All stages over one lake and one warehouse.
+
+    Args:
+        settings: resolved settings.
+        clock: the time now; injectable for tests.
+        run_id: names this run in receipts and quarantine; random by default.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock = utc_now, run_id: str | None = None) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
+        self.lake = Lake(settings, clock=clock)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _sources(self) -> dict[str, SourceSpec]:
+        return load_sources(self.settings.sources)
+
+    def sources(self) -> dict[str, SourceSpec]:
+        """All source specs by name."""
+        return self._sources
+
+    def source(self, name: str) -> SourceSpec:
+        """The source of that name.
+
+        Raises:
+            UnknownName: no such source; the message lists those there are.
+        """
+        if name not in self._sources:
+            raise UnknownName(
+                f"There is no source {name!r}.", source=name, remedy=f"use one of {', '.join(self._sources)}"
+            )
+        return self._sources[name]
+
+    def refined_tables(self) -> Mapping[str, RefinedTable]:
+        """All refined tables by name."""
+        from transformations.refine import REFINED
+
+        return REFINED
+
+    def refined(self, name: str) -> RefinedTable:
+        """The refined table of that name.
+
+        Raises:
+            UnknownName: no such table; the message lists those there are.
+        """
+        tables = self.refined_tables()
+        if name not in tables:
+            raise UnknownName(
+                f"There is no refined table {name!r}.", table=name, remedy=f"use one of {', '.join(tables)}"
+            )
+        return tables[name]
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The one gate of this process: Great Expectations is loaded once."""
+        from lake.engine import prepare_statements
+        from quality.gate import Gate
+
+        def prepare(connection: Any) -> None:
+            for statement in prepare_statements(self.settings):
+                connection.execute(statement)
+
+        return Gate(
+            memory_limit_mb=self.settings.memory_limit_mb,
+            threads=self.settings.threads,
+            spill_directory=self.settings.home / "tmp",
+            prepare_connection=prepare,
+        )
+
+    # -- ingest ----------------------------------------------------------------------------------------------------
+
+    def refuse_future(self, source: str, table: str, key: str) -> None:
+        """Refuse an interval that is not over yet, before anything is read.
+
+        Raises:
+            UnknownName, IntervalError: naming source, table and interval.
+        """
+        spec = self.source(source)
+        table_spec = spec.table(table)
+        with located(source=source, table=table, interval=key):
+            check_interval(spec, table_spec, day_interval(key, spec.time_zone), self.lake)
+
+    @contextmanager
+    def reading(self, source: str) -> Iterator[SourceReader]:
+        """A reader for one source: one consistent snapshot for everything read through it."""
+        with open_source(self.source(source), self.lake) as reader:
+            yield reader
+
+    def ingest(self, source: str, table: str, key: str, *, reader: SourceReader | None = None) -> Receipt:
+        """Bring one table's rows of one interval into the raw lake.
+
+        Args:
+            source: source name.
+            table: table name in that source.
+            key: partition key, a calendar day in the source's time zone.
+            reader: an open reader to share its snapshot; a new one by default.
+
+        Raises:
+            See ``common/errors.py``; whatever it is, the lake is as it was.
+        """
+        spec = self.source(source)
+        table_spec = spec.table(table)
+        with located(source=source, table=table, interval=key):
+            interval = day_interval(key, spec.time_zone)
+            check_interval(spec, table_spec, interval, self.lake)
+            if not _covers(table_spec, interval):
+                return _outside(spec.raw(table), key, "ingest", self.run_id)
+            if reader is None:
+                with self.reading(source) as opened:
+                    return self._ingest(spec, table_spec, interval, opened)
+            return self._ingest(spec, table_spec, interval, reader)
+
+    def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
+        raw = spec.raw(table.name)
+        suite_path = self.settings.suites / "raw" / f"{raw.name}.yml"
+        code = digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        known = reader.known_state(table, interval)
+        if known is not None:
+            live = self.lake.receipt(raw, interval.key)
+            if live is not None and live.source_state == known and live.code == code:
+                return live.found_unchanged(seconds={})
+        started = time.perf_counter()
+        staged = reader.stage(table, interval, code=code)
+        return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+
+    def late_keys(self, source: str, table: str, key: str) -> list[str]:
+        """Intervals before ``key`` that are published and may still change: their end is within the late window.
+
+        An interval that was never published is not late but missing; that is for a backfill.
+        """
+        spec = self.source(source)
+        cursor = spec.table(table).cursor
+        if cursor is None or not cursor.late_window_s:
+            return []
+        start = day_interval(key, spec.time_zone).start
+        published = sorted(self.lake.live_attempts(spec.raw(table)))
+        ages_s = {
+            each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published if each < key
+        }
+        return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+
+    def declare_raw(self) -> None:
+        """Tell the lake the columns of every raw table that exists, so that they can be read."""
+        for spec in self._sources.values():
+            for table in spec.tables:
+                self.lake.ensure(
+                    spec.raw(table.name),
+                    table.lake_columns(),
+                    partition_by=PARTITION_COLUMN if table.partitioned else None,
+                )
+
+    # -- refine ----------------------------------------------------------------------------------------------------
+
+    def refine(self, table: str, key: str) -> Receipt | None:
+        """Refine one interval of one table from the raw rows that are live.
+
+        Returns:
+            The receipt, ``unchanged`` if nothing it is made from changed; None if its raw interval is not there.
+
+        Raises:
+            See ``common/errors.py``; whatever it is, the lake is as it was.
+        """
+        from transformations.refine import stage as refine_stage
+
+        refined = self.refined(table)
+        key = key if refined.partitioned else WHOLE
+        target = refine_stage.refined_id(refined)
+        with located(table=str(target), interval=key):
+            if key != WHOLE:
+                parse_day(key)
+            self.declare_raw()
+            upstream = refine_stage.upstream_of(self.lake, refined, key)
+            if upstream is None:
+                return None
+            code = self._refine_code(table)
+            live = self.lake.receipt(target, key)
+            if live is not None and live.upstream == upstream and live.code == code:
+                return live.found_unchanged(seconds={})
+            started = time.perf_counter()
+            staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
+            return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+
+    def stale_keys(self, table: str, key: str) -> list[str]:
+        """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
+        from transformations.refine import stage as refine_stage
+
+        refined = self.refined(table)
+        late = {
+            each
+            for spec in self._sources.values()
+            for raw_table in spec.tables
+            if str(spec.raw(raw_table.name)) in refined.inputs.values()
+            for each in self.late_keys(spec.source, raw_table.name, key)
+        }
+        stale = []
+        for each in sorted(late):
+            live = self.lake.receipt(refine_stage.refined_id(refined), each)
+            if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
+                stale.append(each)
+        return stale
+
+    @cache  # noqa: B019 - a pipeline lives as long as its run
+    def _suite(self, stage: str, table: str) -> Suite:
+        from quality.suite import suite_for
+
+        return suite_for(stage, table, suites_dir=self.settings.suites)
+
+    @cache  # noqa: B019 - a pipeline lives as long as its run
+    def _refine_code(self, name: str) -> str:
+        from pathlib import Path
+
+        import polars
+
+        import transformations.refine
+
+        folder = Path(transformations.refine.__file__).parent
+        modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
+        suite = file_digest(self.settings.suites / "refined" / f"{name}.yml")
+        return digest(penstock.__version__, polars.__version__, modules, suite)
+
+    # -- warehouse -------------------------------------------------------------------------------------------------
+
+    def build(self, *, full_refresh: bool = False) -> Candidate | None:
+        """Build, audit and seal a candidate (see :func:`penstock.build.build`)."""
+        from penstock.build import build
+
+        return build(self, full_refresh=full_refresh)
+
+    def publish(self, candidate_id: str | None = None) -> Release:
+        """Publish a sealed candidate (see :func:`penstock.build.publish`)."""
+        from penstock.build import publish
+
+        return publish(self, candidate_id)
+
+    def build_and_publish(self, *, full_refresh: bool = False) -> Release | None:
+        """Build and publish under one lease; None if there was nothing to do."""
+        from penstock.build import build_and_publish
+
+        return build_and_publish(self, full_refresh=full_refresh)
+
+    # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
+
+    def _audit_and_publish(
+        self, staged: StagedBatch, suite_stage: str, stage: str, seconds: dict[str, float]
+    ) -> Receipt:
+        started = time.perf_counter()
+        try:
+            identity = identify(self.lake, staged)
+            same = find_same(self.lake, staged, identity)
+            if same is not None:
+                return same.found_unchanged(seconds=seconds)
+            columns, _ = self.lake.columns(staged.table)
+            suite = self._suite(suite_stage, staged.table.name)
+            verdict = self.gate.audit_files(
+                suite,
+                [engine_path(location) for location in staged.files],
+                columns=columns,
+                references={name: self._reference(name) for name in suite.references},
+                rejected_before=staged.early_rejects.num_rows,
+            )
+        except BaseException:
+            self.lake.discard(staged)
+            raise
+        audited = time.perf_counter()
+        seconds = seconds | {"gate": audited - started}
+        receipt = publish_batch(
+            self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
+        )
+        receipt.seconds["publish"] = time.perf_counter() - audited
+        return receipt
+
+    def _reference(self, name: str) -> list[str]:
+        table = TableId.parse(name)
+        if table.namespace == "raw":
+            self.declare_raw()
+        return self.lake.paths(table)
+
+
+def _covers(table: TableSpec, interval: Interval) -> bool:
+    return table.coverage is None or table.coverage.holds(interval.day)
+
+
+def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:
+    return Receipt(str(table), key, stage, "", "", run_id, 0, 0, 0, 0, state="outside coverage")

@@ -1,0 +1,194 @@
+"""A run: every table of every source for a range of days, then refine, build and publish - with an account at the end.
+
+A batch that its gate refuses stops that batch and what depends on it, not the run: the other intervals go on and the
+refusals are reported at the end. Infrastructure that fails stops the run; running it again takes up where it was,
+because finished intervals find their receipts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import DataRejected, PenstockError, located
+from common.intervals import day_keys
+from ingestion.reader import SourceReader
+from lake.batches import Receipt
+from penstock.pipeline import Pipeline
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with stage, steps done, steps in all, and what was just done."""
+
+
+def _silent(_stage: str, _done: int, _total: int, _label: str) -> None:
+    return None
+
+
+@dataclass
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        run_id: the run.
+        start, end: its days, the end exclusive.
+        receipts: one per table and interval, in the order they were finished.
+        refusals: errors of batches that were refused.
+        release: id of the release it published; None if there was nothing to publish.
+        seconds: time spent in each step: extract, refine, gate, publish, models, ...
+    """
+
+    run_id: str
+    start: str
+    end: str
+    receipts: list[Receipt] = field(default_factory=list)
+    refusals: list[PenstockError] = field(default_factory=list)
+    release: str | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the exit code of the first refusal."""
+        return self.refusals[0].exit_code if self.refusals else 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Take a receipt into the report."""
+        self.receipts.append(receipt)
+        for step, seconds in receipt.seconds.items():
+            self.seconds[f"{receipt.stage}: {step}"] += seconds
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the sources' readers warned of, each once per table."""
+        return list(dict.fromkeys(f"{r.table}: {warning}" for r in self.receipts for warning in r.warnings))
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Row account per stage and table of this run, unchanged batches included."""
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for receipt in self.receipts:
+            total = rows.setdefault(
+                (receipt.stage, receipt.table),
+                {"stage": receipt.stage, "table": receipt.table, "intervals": 0, "unchanged": 0, "rows_in": 0}
+                | {"published": 0, "quarantined": 0, "deduplicated": 0, "seconds": 0.0},
+            )
+            total["intervals"] += receipt.state != "outside coverage"
+            total["unchanged"] += receipt.state == "unchanged"
+            for name in ("rows_in", "published", "quarantined", "deduplicated"):
+                total[name] += getattr(receipt, name)
+            total["seconds"] += sum(receipt.seconds.values())
+        return list(rows.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible form."""
+        return {
+            "run_id": self.run_id,
+            "from": self.start,
+            "to": self.end,
+            "release": self.release,
+            "tables": [{**total, "seconds": round(total["seconds"], 3)} for total in self.totals()],
+            "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
+            "warnings": self.warnings,
+            "refusals": [{"error": type(error).__name__, "message": str(error)} for error in self.refusals],
+        }
+
+
+def run(
+    pipeline: Pipeline,
+    start: str,
+    end: str,
+    *,
+    sources: Sequence[str] | None = None,
+    build: bool = True,
+    progress: Progress = _silent,
+) -> RunReport:
+    """Bring a range of days from the sources into a published release.
+
+    Args:
+        pipeline: the stages.
+        start: first day, ``YYYY-MM-DD``.
+        end: the day after the last one.
+        sources: names of sources; all by default.
+        build: whether to build and publish at the end.
+        progress: told of every step.
+
+    Raises:
+        UsageError, TransientError, TerminalError: the run stops; what was published stays.
+    """
+    keys = day_keys(start, end)
+    names = list(sources) if sources else list(pipeline.sources())
+    for name in names:
+        spec = pipeline.source(name)
+        for table in spec.tables:
+            pipeline.refuse_future(name, table.name, keys[-1])
+    report = RunReport(pipeline.run_id, start, end)
+    for name in names[1:]:
+        with _opened(pipeline, name, report):
+            pass  # a source that cannot be reached stops the run before another one has changed the lake
+    for name in names:
+        _ingest(pipeline, name, _with_late(pipeline, name, keys), report, progress)
+    _refine(pipeline, keys, report, progress)
+    if build:
+        progress("build", 0, 1, "models")
+        started = time.perf_counter()
+        release = pipeline.build_and_publish()
+        if release is not None:
+            report.release = release.id
+            for step, seconds in release.manifest.get("seconds", {}).items():
+                report.seconds[f"build: {step}"] += seconds
+        report.seconds["build: in all"] = time.perf_counter() - started
+        progress("build", 1, 1, release.id if release else "nothing changed")
+    return report
+
+
+def _with_late(pipeline: Pipeline, source: str, keys: list[str]) -> dict[str, list[str]]:
+    """Keys to ingest for each interval table: the run's own, and earlier published ones that may still change."""
+    tables = [table.name for table in pipeline.source(source).tables if table.partitioned]
+    return {table: pipeline.late_keys(source, table, keys[0]) + keys for table in tables}
+
+
+@contextmanager
+def _refusals_go_on(report: RunReport) -> Iterator[None]:
+    try:
+        yield
+    except DataRejected as error:
+        report.refusals.append(error)
+
+
+@contextmanager
+def _opened(pipeline: Pipeline, source: str, report: RunReport) -> Iterator[SourceReader]:
+    tables = ", ".join(table.name for table in pipeline.source(source).tables)
+    where = located(source=source, table=tables, interval=f"{report.start}..{report.end}")
+    with where, pipeline.reading(source) as reader:
+        yield reader
+
+
+def _ingest(
+    pipeline: Pipeline, source: str, keys_by_table: dict[str, list[str]], report: RunReport, progress: Progress
+) -> None:
+    spec = pipeline.source(source)
+    whole = [table.name for table in spec.tables if not table.partitioned]
+    last = max(key for keys in keys_by_table.values() for key in keys) if keys_by_table else report.start
+    steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
+    stage = f"ingest {source}"
+    progress(stage, 0, len(steps), "connecting")
+    with _opened(pipeline, source, report) as reader:
+        for done, (table, key) in enumerate(steps, start=1):
+            with _refusals_go_on(report):
+                report.add(pipeline.ingest(source, table, key, reader=reader))
+            progress(stage, done, len(steps), f"{table} {key}")
+
+
+def _refine(pipeline: Pipeline, keys: list[str], report: RunReport, progress: Progress) -> None:
+    tables = pipeline.refined_tables()
+    touched = sorted({*keys, *(receipt.key for receipt in report.receipts if receipt.state == "published")} - {"whole"})
+    steps = [(name, keys[0]) for name, table in tables.items() if not table.partitioned]
+    steps += [(name, key) for name, table in tables.items() if table.partitioned for key in touched]
+    for done, (name, key) in enumerate(steps, start=1):
+        with _refusals_go_on(report):
+            receipt = pipeline.refine(name, key)
+            if receipt is not None:
+                report.add(receipt)
+        progress("refine", done, len(steps), f"{name} {key}")

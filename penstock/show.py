@@ -1,0 +1,276 @@
+"""What people see: tables, progress bars, or JSON of the same facts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from common.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from common.settings import Settings
+    from lake.batches import Receipt
+    from penstock.ledger import Entry
+    from penstock.run import Progress as ProgressCallback
+    from penstock.run import RunReport
+    from warehouse.releases import Release
+
+_NUMBERS = {
+    "rows",
+    "rows_in",
+    "published",
+    "quarantined",
+    "deduplicated",
+    "intervals",
+    "unchanged",
+    "seconds",
+    "columns",
+}
+
+
+def console() -> Console:
+    """The terminal; 120 columns where the output is no terminal, so that nothing is cut."""
+    return Console(width=None if sys.stdout.isatty() else 140, soft_wrap=False, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    console().print(text, markup=False)
+
+
+def print_table(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Print rows as a table; numbers right-aligned with thousands separators."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        numeric = column in _NUMBERS or any(isinstance(row.get(column), int | float) for row in rows[:5])
+        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return str(value).replace("[", r"\[")
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Progress on standard error: bars on a terminal, else a line at each tenth of a long stage, or each quarter."""
+    bars = Progress(
+        TextColumn("{task.description:<18}"),
+        BarColumn(bar_width=36),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[label]}"),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    tasks: dict[str, Any] = {}
+
+    def report(stage: str, done: int, total: int, label: str) -> None:
+        if bars.disable:
+            parts = 10 if total >= 100 else 4
+            if done and (done == total or done * parts // total > (done - 1) * parts // total):
+                sys.stderr.write(f"{stage}: {done} of {total}  {label}\n")
+            return
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total, label="")
+        bars.update(tasks[stage], completed=done, total=total, label=label)
+
+    with bars:
+        yield report
+
+
+def show_receipts(receipts: Sequence[Receipt], *, as_json: bool) -> None:
+    """Receipts of single batches."""
+    if as_json:
+        _json([receipt.to_dict() for receipt in receipts])
+        return
+    rows = [
+        {**receipt.to_dict(), "interval": receipt.key, "seconds": sum(receipt.seconds.values())} for receipt in receipts
+    ]
+    columns = ("table", "interval", "state", "rows_in", "published", "quarantined", "deduplicated", "seconds")
+    print_table("Batches", rows, columns)
+    for receipt in receipts:
+        for warning in receipt.warnings:
+            say(f"WARNING {receipt.table} {receipt.key}: {warning}")
+        _show_noticed(receipt.verdict.get("results", []), receipt.table, receipt.key)
+
+
+def _show_noticed(results: Sequence[dict[str, Any]], table: str, key: str) -> None:
+    rows = [{**r, "rows": r["rows_unexpected"]} for r in results if not r["passed"] or (r["rows_unexpected"] or 0) > 0]
+    if rows:
+        print_table(f"Noticed in {table} {key}", rows, ("rule", "severity", "rows", "why"))
+
+
+def show_run(report: RunReport, *, as_json: bool) -> None:
+    """The summary of a run; warnings and refusals go to standard error in either form."""
+    for warning in report.warnings:
+        sys.stderr.write(f"penstock warning: {warning}\n")
+    for error in report.refusals:
+        sys.stderr.write(f"penstock: {type(error).__name__}: {error}\n")
+    if as_json:
+        _json(report.to_dict())
+        return
+    columns = (
+        "stage",
+        "table",
+        "intervals",
+        "unchanged",
+        "rows_in",
+        "published",
+        "quarantined",
+        "deduplicated",
+        "seconds",
+    )
+    print_table(f"Run {report.run_id}: {report.start} to {report.end}", report.totals(), columns)
+    steps = [{"step": step, "seconds": seconds} for step, seconds in report.seconds.items()]
+    print_table("Seconds per step", steps, ("step", "seconds"))
+    if report.release:
+        say(f'Release {report.release} is current. Ask it: penstock query "select * from mart_daily_route_performance"')
+    else:
+        say("Nothing changed: no new release was needed.")
+
+
+def show_status(found: dict[str, Any], *, as_json: bool) -> None:
+    """Tables and the current release."""
+    if as_json:
+        _json(found)
+        return
+    columns = ("table", "intervals", "first", "last", "rows", "quarantined", "published_at")
+    print_table(f"Lake under {found['home']}", found["tables"], columns)
+    release = found["release"]
+    if release is None:
+        say("Nothing has been published yet. Start with: penstock run --from ... --to ...")
+        return
+    rows = [{"table": name, "rows": n} for name, n in release["tables"].items()]
+    print_table(f"Release {release['id']}, published {release['published_at'][:19]}", rows, ("table", "rows"))
+
+
+def show_ledger(
+    entries: Sequence[Entry],
+    totals: Sequence[dict[str, Any]],
+    verified: Sequence[dict[str, Any]],
+    problems: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """The row account."""
+    if as_json:
+        _json(
+            {
+                "entries": [entry.to_dict() for entry in entries],
+                "totals": list(totals),
+                "verified": list(verified),
+                "problems": list(problems),
+            }
+        )
+        return
+    columns = ("stage", "table", "intervals", "rows_in", "published", "quarantined", "deduplicated", "balanced")
+    print_table("Ledger: rows in = published + quarantined + deduplicated", totals, columns)
+    if verified:
+        rows = [{**line, "columns_that_differ": ", ".join(line["columns_that_differ"]) or "none"} for line in verified]
+        compared = ("table", "source_rows", "ledger_rows", "columns_compared", "columns_that_differ")
+        print_table("Compared with the sources: rows and a checksum of each column", rows, compared)
+    for problem in problems[:20]:
+        say(f"PROBLEM {problem}")
+    if len(problems) > 20:
+        say(f"... and {len(problems) - 20} more; see them all with --json")
+    if not problems:
+        say("Every row is accounted for.")
+
+
+def show_query(settings: Settings, sql: str, *, release: str | None, limit: int, as_json: bool) -> None:
+    """The answer to one SELECT.
+
+    Raises:
+        UsageError: not one SELECT, or it does not run; the message is DuckDB's.
+    """
+    import duckdb
+
+    import penstock
+
+    with penstock.connect(release, settings=settings) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise UsageError("Give exactly one SELECT.", remedy='e.g. penstock query "select * from dim_carriers"')
+            answer = connection.execute(statements[0])
+            names = [column[0] for column in answer.description or []]
+            rows = answer.fetchmany(limit + 1)
+        except duckdb.Error as error:
+            raise UsageError(
+                f"The query does not run: {error}", remedy="see the tables with: penstock status"
+            ) from None
+    records = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
+    if as_json:
+        _json(records)
+        return
+    print_table("", records, names)
+    if len(rows) > limit:
+        say(f"... more than {limit} rows; raise --limit to see them")
+
+
+def show_releases(releases: Sequence[Release], *, as_json: bool) -> None:
+    """Published releases."""
+    rows = [
+        {
+            "release": release.id,
+            "current": release.current,
+            "published_at": release.published_at[:19],
+            "rows": sum(table["rows"] for table in release.manifest["tables"]),
+            "built_on": release.manifest.get("parent"),
+            "database": str(release.database),
+        }
+        for release in releases
+    ]
+    if as_json:
+        _json(rows)
+    else:
+        print_table("Releases", rows, ("release", "current", "published_at", "rows", "built_on"))
+
+
+def show_quarantine_list(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Rows in quarantine by table, interval and rules."""
+    if as_json:
+        _json(list(counts))
+    elif not counts:
+        say("Quarantine is empty.")
+    else:
+        print_table("Quarantine", counts, ("table", "interval", "rules", "rows"))
+
+
+def show_quarantine(rows: pa.Table, *, as_json: bool) -> None:
+    """Rejected rows."""
+    records = rows.to_pylist()
+    if as_json:
+        _json(records)
+        return
+    if not records:
+        raise UnknownName("No row of that table is in quarantine.", remedy="see 'penstock quarantine list'")
+    for record in records:
+        say(f"{record['partition_key']}  {record['position']}  broke {record['rules']}: {record['reason']}")
+        say(f"    run {record['run_id']}  batch {record['batch_id']}")
+        say(f"    {record['row']}")
