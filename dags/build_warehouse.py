@@ -1,0 +1,69 @@
+"""The DAG that turns raw days into a new release of the warehouse.
+
+``raw.<every source> for one key --refine--> refined lake --build--> candidate --publish--> release``
+
+It runs for a partition key when every source has announced that key. Several keys may be refined at once (they touch
+different partitions). To build and to publish takes every slot of the pool, so one task at a time does, and it builds
+*everything* that changed since the last release. So the keys of a backfill share builds: those that come later find
+nothing left to do and end in success without a release. They go before keys that are still to be refined, so that they
+make room for as many of those at once as the pool holds; and a finished candidate goes before everything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import AssetAll, PartitionedAssetTimetable, dag, task
+
+from dags.penstock_dags import steps
+from dags.penstock_dags.defaults import (
+    DAG_DEFAULTS,
+    RERUN_CLASS,
+    TAG,
+    TASK_DEFAULTS,
+    WAREHOUSE_POOL,
+    WAREHOUSE_SLOTS,
+    raw_asset,
+    release_asset,
+    require_key,
+)
+from dags.penstock_dags.specs import load_schedules
+
+DAG_ID = "build_warehouse"
+RELEASE = release_asset()
+
+
+@dag(
+    dag_id=DAG_ID,
+    description="Refine one day of every source, build the warehouse, publish it as a release.",
+    doc_md=f"{__doc__}\n{RERUN_CLASS}\n",
+    schedule=PartitionedAssetTimetable(assets=AssetAll(*(raw_asset(source.name) for source in load_schedules()))),
+    max_active_runs=8,
+    default_args={**TASK_DEFAULTS, "owner": "penstock", "pool": WAREHOUSE_POOL, "weight_rule": "absolute"},
+    tags={TAG, "warehouse"},
+    **DAG_DEFAULTS,
+)
+def build_warehouse() -> None:
+    """Refine, build, publish."""
+
+    @task(priority_weight=1)
+    def refine(partition_key: str | None = None) -> list[dict[str, Any]]:
+        key = require_key(partition_key, DAG_ID)
+        return steps.refine(key)
+
+    @task.short_circuit(pool_slots=WAREHOUSE_SLOTS, priority_weight=10)
+    def build() -> str | None:
+        return steps.build()
+
+    @task(pool_slots=WAREHOUSE_SLOTS, priority_weight=100, outlets=[RELEASE], multiple_outputs=False)
+    def publish(candidate: Any, outlet_events: Any = None) -> dict[str, Any]:
+        release = steps.publish(candidate)
+        outlet_events[RELEASE].extra = release
+        return release
+
+    candidate = build()
+    refine() >> candidate
+    publish(candidate)
+
+
+build_warehouse()

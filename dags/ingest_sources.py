@@ -1,0 +1,84 @@
+"""One daily ingest DAG per source spec.
+
+``source --ingest (one mapped task per table)--> raw lake --announce--> asset raw.<source>, partition key = the day``
+
+Snapshot tables are ingested before interval tables, because gates of interval tables may look things up in them.
+
+The run of a day starts on the day after it, on the source's own clock, and is named by the day's key. Only when every
+table of the source is published for the key is the asset announced, once: whoever waits for it never sees half a day.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, CronPartitionTimetable, chain, dag, get_parsing_context, task
+
+from dags.penstock_dags import steps
+from dags.penstock_dags.defaults import (
+    DAG_DEFAULTS,
+    KEY_FORMAT,
+    RERUN_CLASS,
+    SOURCE_POOL,
+    TAG,
+    TASK_DEFAULTS,
+    raw_asset,
+    require_key,
+)
+from dags.penstock_dags.specs import SourceSchedule, load_schedules
+
+
+def ingest_dag(source: SourceSchedule) -> DAG:
+    """The ingest DAG of one source."""
+    raw = raw_asset(source.name)
+
+    @dag(
+        dag_id=source.dag_id,
+        description=source.description,
+        doc_md=_documentation(source),
+        schedule=CronPartitionTimetable(source.cron, timezone=source.time_zone, run_offset=-1, key_format=KEY_FORMAT),
+        start_date=source.starts_at,
+        end_date=source.ends_at,
+        max_active_runs=4,
+        default_args={**TASK_DEFAULTS, "owner": source.owner, "pool": SOURCE_POOL},
+        tags={TAG, "ingest", source.name},
+        **DAG_DEFAULTS,
+    )
+    def build_dag() -> None:
+        @task(map_index_template="{{ task.op_kwargs['table'] }}", multiple_outputs=False)
+        def ingest(table: str, partition_key: str | None = None, dag_run: Any = None) -> dict[str, Any]:
+            key = require_key(partition_key, source.dag_id)
+            late = dag_run.run_type == "scheduled"  # a backfill or a manual run replaces its own key and nothing else
+            return steps.ingest(source.name, table, key, connection=source.connection, late=late)
+
+        @task(outlets=[raw], pool="default_pool")
+        def announce(receipts: Any, outlet_events: Any = None) -> None:
+            # A slice fetches all of a group's receipts in one request; to iterate asks for them one by one.
+            outlet_events[raw].extra = steps.totals([receipt for group in receipts for receipt in group[:]])
+
+        snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
+        intervals = [name for name in source.tables if name not in snapshots]
+        groups = [
+            ingest.override(task_id=task_id).expand(table=tables)
+            for task_id, tables in (("ingest_snapshots", snapshots), ("ingest_intervals", intervals))
+            if tables
+        ]
+        chain(*groups)
+        announce(groups)
+
+    return build_dag()
+
+
+def _documentation(source: SourceSchedule) -> str:
+    tables = "\n".join(f"- `{name}` ({mode})" for name, mode in source.tables.items())
+    return (
+        f"# Ingest {source.name}\n\n{source.description}\n\nTables:\n\n{tables}\n\nRuns daily at cron `{source.cron}` "
+        f"on the clock of {source.time_zone} for the calendar day before; the partition key names that day. When all "
+        f"tables are published for a key, the asset `raw.{source.name}` is announced for it.\n\n{RERUN_CLASS}\n"
+    )
+
+
+_wanted = get_parsing_context().dag_id  # a task's process needs its own DAG only
+for _schedule in load_schedules():
+    if _wanted in (None, _schedule.dag_id):
+        globals()[_schedule.dag_id] = ingest_dag(_schedule)

@@ -1,0 +1,80 @@
+"""Airflow connection -> the connection URL that Penstock's settings understand.
+
+A team that keeps its credentials in Airflow (or in a secrets backend behind it) defines a connection whose id is the
+connection name in the source's spec; it then wins over every other place. Without one, ``common/settings.py`` resolves
+the name by itself. Passwords go from Airflow's encrypted store into a ``SecretStr`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+from common.errors import SettingsError
+
+
+class AirflowConnection(Protocol):
+    """The part of ``airflow.sdk.Connection`` that is read here."""
+
+    conn_id: str
+    conn_type: str | None
+    host: str | None
+    schema: str | None
+    login: str | None
+    password: str | None
+    port: int | None
+
+    @property
+    def extra_dejson(self) -> dict[str, object]:
+        """The extra field as a mapping."""
+
+
+def airflow_connections(names: set[str]) -> dict[str, str]:
+    """URLs of those connections that Airflow knows, by name. Works inside a running task only.
+
+    Raises:
+        SettingsError: a connection of a type that is no source.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        try:
+            found[name] = connection_url(Connection.get(name))
+        except AirflowNotFoundException:
+            continue
+    return found
+
+
+def connection_url(connection: AirflowConnection) -> str:
+    """One Airflow connection as a URL: ``postgresql://...`` or ``s3://ACCESS:SECRET@bucket?endpoint=..&region=..``.
+
+    A database is of type ``postgres`` with the database in the schema field. A bucket is of type ``aws`` (or ``s3``)
+    with the bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field.
+
+    Raises:
+        SettingsError: another type, or a field that is missing.
+    """
+    kind = (connection.conn_type or "").lower().replace("-", "_")
+    login, password = quote(connection.login or "", safe=""), quote(connection.password or "", safe="")
+    if kind in {"postgres", "postgresql"}:
+        host = connection.host or _missing(connection, "host")
+        database = connection.schema or _missing(connection, "schema (the database)")
+        return f"postgresql://{login}:{password}@{host}:{connection.port or 5432}/{quote(database, safe='')}"
+    if kind in {"aws", "s3"}:
+        bucket = connection.schema or _missing(connection, "schema (the bucket)")
+        extra = connection.extra_dejson
+        options = {"endpoint": extra.get("endpoint_url"), "region": extra.get("region_name")}
+        query = urlencode({key: str(value) for key, value in options.items() if value})
+        return f"s3://{login}:{password}@{bucket}" + (f"?{query}" if query else "")
+    raise SettingsError(
+        f"Airflow connection {connection.conn_id!r} is of type {connection.conn_type!r}, which is no kind of source.",
+        remedy="make it of type postgres or aws, or delete it and set the URL in Penstock's own settings",
+    )
+
+
+def _missing(connection: AirflowConnection, field: str) -> str:
+    raise SettingsError(
+        f"Airflow connection {connection.conn_id!r} has no {field}.", remedy="fill that field of the connection"
+    )

@@ -1,0 +1,100 @@
+"""What every DAG has in common, in one place: retries, timeouts, pools, tags, assets, the partition key.
+
+Retries follow the error tree of ``common/errors.py``: what may heal is tried again with growing pauses, what cannot
+heal fails at once, so that a refused batch is red within seconds and not after five attempts. A task that was killed
+raised nothing, and an error this code does not know is most often the machine's: both are tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any, Final
+
+from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from common.errors import IntervalError
+
+SOURCE_POOL: Final = "source_load"
+"""Pool of the tasks that read sources: its slots bound the connections open to them at once."""
+
+WAREHOUSE_POOL: Final = "warehouse"
+"""Pool of the tasks between raw lake and release."""
+
+WAREHOUSE_SLOTS: Final = 4
+"""Slots of that pool. To refine takes one; to build or publish takes all, so that a build runs alone: DuckDB has one
+writer, and the keys refined meanwhile wait for one build together. A pool with fewer slots never builds."""
+
+KEY_FORMAT: Final = "%Y-%m-%d"
+"""A partition key is a calendar day in its source's time zone."""
+
+TAG: Final = "penstock"
+
+RETRY_POLICY: Final = ExceptionRetryPolicy(
+    rules=[
+        RetryRule("common.errors.TransientError", RetryAction.RETRY, reason="may heal by itself"),
+        RetryRule("common.errors.PenstockError", RetryAction.FAIL, reason="trying again cannot help"),
+        RetryRule(
+            [
+                f"builtins.{name}"
+                for name in ("TypeError", "ValueError", "LookupError", "AttributeError", "ImportError")
+            ],
+            RetryAction.FAIL,
+            reason="a programming error: trying again cannot help",
+        ),
+    ],
+    default=RetryAction.DEFAULT,
+)
+
+TASK_DEFAULTS: Final[dict[str, Any]] = {
+    "retries": 4,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": 3.0,  # about 5 s, 15 s, 45 s, 135 s
+    "max_retry_delay": timedelta(minutes=10),
+    "retry_policy": RETRY_POLICY,
+    "execution_timeout": timedelta(hours=1),
+}
+"""``default_args`` of every DAG."""
+
+DAG_DEFAULTS: Final[dict[str, Any]] = {
+    "catchup": False,
+    "is_paused_upon_creation": True,
+    "max_consecutive_failed_dag_runs": 0,
+}
+"""Keyword arguments of every DAG."""
+
+RERUN_CLASS: Final = (
+    "**Rerun class: backfill-safe by partition key.** A rerun of a key replaces exactly that key's rows and nothing "
+    "else; the same input gives the same result, so clear, rerun or backfill any key at any time, in any order."
+)
+"""Sentence in every DAG's documentation: what a rerun does."""
+
+
+def raw_asset(source: str) -> Asset:
+    """The asset that says: every table of ``source`` is published in the raw lake for the event's partition key."""
+    return Asset(name=f"raw.{source}", uri=f"penstock://lake/raw/{source}", group="raw")
+
+
+def release_asset() -> Asset:
+    """The asset that says: a new release of the warehouse is current."""
+    return Asset(name="warehouse.release", uri="penstock://warehouse/release", group="warehouse")
+
+
+def require_key(partition_key: str | None, dag_id: str) -> str:
+    """The partition key of a run, which Airflow's API lets a manual run go without.
+
+    Raises:
+        IntervalError: no key, or not a calendar day.
+    """
+    if partition_key is None:
+        raise IntervalError(
+            f"This run of {dag_id} has no partition key, so it does not say which day to load.",
+            remedy='trigger it with a key, for example "partition_key": "2013-01-31", or create a backfill',
+        )
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", partition_key):
+        raise IntervalError(
+            f"The partition key of this run of {dag_id} is not a calendar day.",
+            interval=partition_key,
+            remedy="write it as YYYY-MM-DD",
+        )
+    return partition_key

@@ -1,0 +1,146 @@
+"""Source specs as the scheduler needs them: names, schedule, time zone, owner, tables.
+
+``ingestion/sources/*.yml -> SourceSchedule -> one ingest DAG each``
+
+Every start of a task parses its DAG file again, so this module reads the YAML with the standard library and PyYAML only
+(the full parser, ``ingestion/spec.py``, costs more and judges columns, which is no business of a schedule). What it
+reads it checks: a spec from which no sound schedule follows is an import error that names the file, not a DAG that is
+silently missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import SpecError
+from common.intervals import parse_day, zone
+from common.settings import Settings
+
+_DAILY = re.compile(r"[0-5]?\d (?:[01]?\d|2[0-3]) \* \* \*")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class SourceSchedule:
+    """When one source is read, and what is read from it.
+
+    Attributes:
+        name: the source.
+        connection: name of its connection.
+        time_zone: IANA zone in which its calendar days (the partition keys) are counted.
+        cron: daily cron expression, read on the clock of ``time_zone``.
+        first_day: first partition key there is, or None: no lower bound known.
+        end_day: first partition key that will never be there, or None: the source is live.
+        owner: who answers for it.
+        description: one sentence.
+        tables: table name -> its mode.
+    """
+
+    name: str
+    connection: str
+    time_zone: str
+    cron: str
+    first_day: date | None
+    end_day: date | None
+    owner: str
+    description: str
+    tables: Mapping[str, str]
+
+    @property
+    def dag_id(self) -> str:
+        """``ingest_<source>``"""
+        return f"ingest_{self.name}"
+
+    @property
+    def starts_at(self) -> datetime:
+        """The instant from which the scheduler may create runs."""
+        return datetime.combine(self.first_day or date(2000, 1, 1), time(), zone(self.time_zone))
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The last instant at which the scheduler creates a run by itself; None for a live source.
+
+        The run of a day starts on the day after it, so the last key, the day before ``end_day``, runs on ``end_day``.
+        """
+        if self.end_day is None:
+            return None
+        return datetime.combine(self.end_day + timedelta(days=1), time(), zone(self.time_zone)) - timedelta(seconds=1)
+
+
+def load_schedules(folder: Path | None = None) -> list[SourceSchedule]:
+    """The schedules of all sources, by name.
+
+    Args:
+        folder: folder of source specs; the configured one by default.
+
+    Raises:
+        SpecError: a spec without what a schedule needs; the message names the file.
+    """
+    folder = folder or Settings.load().sources
+    return sorted((_read(path) for path in folder.glob("*.yml")), key=lambda schedule: schedule.name)
+
+
+def _read(path: Path) -> SourceSchedule:
+    try:
+        spec = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - the C twin of SafeLoader
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path.name} is not valid YAML: {error}", remedy="correct the file at that line") from None
+    try:
+        schedule = SourceSchedule(
+            name=spec["source"],
+            connection=spec["connection"],
+            time_zone=zone(spec.get("time_zone", "UTC")).key,
+            cron=str(spec.get("schedule", "0 3 * * *")),
+            first_day=_day(spec.get("start_date")),
+            end_day=_day(spec.get("end_date")),
+            owner=spec["owner"],
+            description=" ".join(str(spec.get("description", "")).split()),
+            tables={table["name"]: str(table["mode"]) for table in spec["tables"]},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"{path.name} lacks what a schedule needs: {error!r}.",
+            remedy="give source, connection, owner, and tables with name and mode",
+        ) from None
+    if not _DAILY.fullmatch(schedule.cron):
+        raise SpecError(
+            f"{path.name}: schedule {schedule.cron!r} is not one time a day; a partition key is a calendar day.",
+            source=schedule.name,
+            remedy="write minute and hour and three stars, for example '30 4 * * *'",
+        )
+    gap = _clock_change(schedule)
+    if gap is not None:
+        raise SpecError(
+            f"{path.name}: on {gap} there is no {schedule.cron!r} in {schedule.time_zone}: clocks are put forward over "
+            "it, and Airflow would leave out the day before without a word.",
+            source=schedule.name,
+            interval=gap.isoformat(),
+            remedy="choose a time that every day has, for example '0 9 * * *'",
+        )
+    return schedule
+
+
+def _clock_change(schedule: SourceSchedule) -> date | None:
+    """The first day of the coming years on which the schedule's time of day does not exist, if there is one."""
+    minute, hour = (int(part) for part in schedule.cron.split()[:2])
+    first, clock = datetime.now(UTC).date(), time(hour, minute, tzinfo=zone(schedule.time_zone))
+    for day in (first + timedelta(days=offset) for offset in range(3 * 366)):
+        at = datetime.combine(day, clock)
+        # The offset before a clock change against the one after it: they differ for a time that is skipped or doubled.
+        before, after = at.utcoffset(), at.replace(fold=1).utcoffset()
+        if before is not None and after is not None and before < after:
+            return day
+    return None
+
+
+def _day(value: object) -> date | None:
+    if value is None or isinstance(value, date):
+        return value
+    return parse_day(str(value))

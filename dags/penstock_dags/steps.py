@@ -1,0 +1,113 @@
+"""The only calls from the DAGs into the pipeline. Tasks hand over references and receipts (small JSON), never rows.
+
+Everything heavy is imported here, inside the functions, when a task runs: parsing a DAG stays cheap, and where the
+executor has loaded those modules before it forked (``executor.py``) the import costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from common.errors import CommitConflict, PenstockError, UnknownName
+
+if TYPE_CHECKING:
+    from lake.batches import Receipt
+    from penstock.pipeline import Pipeline
+
+_COUNTS = ("published", "quarantined", "deduplicated")
+
+log = logging.getLogger(__name__)
+
+
+def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
+    """Load one table of one source for one partition key; its receipt.
+
+    With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
+    those that did not change cost one read and no commit.
+    """
+    pipeline = _pipeline({connection})
+    with pipeline.reading(source) as reader:
+        receipt = pipeline.ingest(source, table, key, reader=reader)
+        for earlier in pipeline.late_keys(source, table, key) if late else ():
+            again = pipeline.ingest(source, table, earlier, reader=reader)
+            log.info("late rows: %s of %s is %s", earlier, again.table, again.state)
+    for warning in receipt.warnings:
+        log.warning("%s %s: %s", receipt.table, key, warning)
+    return _reference(receipt)
+
+
+def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an asset event carries: the row account of all tables together, and each table's state."""
+    return {
+        **{count: sum(int(receipt[count]) for receipt in receipts) for count in ("rows_in", *_COUNTS)},
+        "states": {str(receipt["table"]): str(receipt["state"]) for receipt in receipts},
+    }
+
+
+def refine(key: str) -> list[dict[str, Any]]:
+    """Refine every table for one partition key, and earlier keys whose raw rows changed late; the receipts.
+
+    One table's failure does not keep the others from being published: all are tried, then the first error is raised
+    with the others as notes, one that cannot heal before one that may.
+    """
+    from transformations.refine import REFINED
+
+    pipeline, receipts, errors = _pipeline(set()), [], []
+    for table in REFINED:
+        try:
+            for each in [*pipeline.stale_keys(table, key), key]:
+                receipt = pipeline.refine(table, each)
+                if receipt is not None:
+                    receipts.append(_reference(receipt))
+        except PenstockError as error:
+            log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
+            errors.append(error)
+    if errors:
+        first, *others = sorted(errors, key=lambda error: error.retryable)
+        for other in others:
+            first.add_note(f"also: {other}")
+        raise first
+    return receipts
+
+
+def build() -> str | None:
+    """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
+    candidate = _pipeline(set()).build()
+    return None if candidate is None else candidate.id
+
+
+def publish(candidate_id: str) -> dict[str, Any]:
+    """Make a candidate the current release; a reference to the release.
+
+    A candidate may be gone or outdated: another run has built since, or this is a second attempt after the first was
+    killed behind the pointer's move. Whatever is still missing from the current release is then built and published
+    here; if nothing is, somebody has done this run's work, and that is success.
+    """
+    pipeline = _pipeline(set())
+    try:
+        release = pipeline.publish(candidate_id)
+    except (CommitConflict, UnknownName) as error:
+        log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
+        superseding = pipeline.build_and_publish()
+        return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
+    return {"candidate": candidate_id, "release": release.id}
+
+
+def _reference(receipt: Receipt) -> dict[str, Any]:
+    """The part of a receipt that travels between tasks: which batch it was and its row account."""
+    names = ("table", "stage", "key", "batch_id", "state", "rows_in", *_COUNTS)
+    return {name: getattr(receipt, name) for name in names}
+
+
+def _pipeline(connections: set[str]) -> Pipeline:
+    from common.settings import Settings
+    from dags.penstock_dags.connections import airflow_connections
+    from penstock.pipeline import Pipeline
+
+    settings = Settings.load()
+    if "://" in settings.lake_uri:
+        connections = connections | {settings.lake_connection}
+    found = airflow_connections(connections)
+    return Pipeline(Settings.load(connections=found) if found else settings)

@@ -1,0 +1,254 @@
+"""A real Airflow on real services runs the real pipeline. The tests of this module share one and run in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import psutil
+import pytest
+
+from common.errors import TerminalError, UsageError
+from common.settings import Settings
+from lake.paths import TableId
+from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun
+from penstock.build import pin_lake
+from penstock.embedded import EmbeddedServices
+from penstock.embedded_process import port_is_free
+from penstock.pipeline import Pipeline
+from penstock.scheduler import Scheduler
+from warehouse.releases import Releases
+
+INGEST = ("ingest_flightops", "ingest_stations")
+BUILD = "build_warehouse"
+DAGS = (*INGEST, BUILD)
+
+
+@pytest.fixture(scope="module")
+def scheduler(services: EmbeddedServices) -> Iterator[Scheduler]:
+    """Airflow with every DAG unpaused. Only the bucket is in the environment; the database is an Airflow connection."""
+    # Not pytest's own temporary folder: it has no place for a database that is still being written at the end.
+    home = Path(tempfile.mkdtemp(prefix="penstock-airflow-"))
+    airflow = Scheduler(home, environment={"PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"]})
+    try:
+        airflow.start()
+        api = airflow.api
+        api.wait_for_dags(DAGS)
+        _store_connection(api, services.connections["flightops"])
+        for dag_id in DAGS:
+            api.unpause(dag_id)
+        yield airflow
+    finally:
+        airflow.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def api(scheduler: Scheduler) -> AirflowApi:
+    return scheduler.api
+
+
+@pytest.fixture(scope="module")
+def pipeline(scheduler: Scheduler, services: EmbeddedServices) -> Pipeline:
+    return Pipeline(Settings.load({}, home=scheduler.home, connections=services.connections))
+
+
+def test_all_components_listen_on_the_loopback_address_only(scheduler: Scheduler) -> None:
+    ports = [
+        connection.laddr
+        for process in scheduler.processes()
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert [address.ip for address in ports] == ["127.0.0.1"]
+
+
+def test_keys_and_passwords_are_private(scheduler: Scheduler) -> None:
+    for name in ("airflow.cfg", "passwords.json", "sessions.json", "airflow.db"):
+        assert (scheduler.folder / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, pipeline: Pipeline) -> None:
+    for dag_id in INGEST:
+        api.trigger(dag_id, partition_key="2013-01-01")
+    for dag_id in INGEST:
+        _succeeded(api, api.wait_runs(dag_id, ["2013-01-01"], timeout_s=120))
+    built = _succeeded(api, api.wait_runs(BUILD, ["2013-01-01"], timeout_s=120))
+    assert [(run.partition_key, run.run_type) for run in built] == [("2013-01-01", "asset_triggered")]
+    flights = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-01-01")
+    assert flights is not None
+    assert flights.rows_in == 842
+    assert flights.balanced
+    assert Releases(pipeline.settings.warehouse).current() is not None
+
+
+def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
+    (run,) = api.runs("ingest_flightops")
+    labels = {task.label for task in api.task_instances(run.dag_id, run.run_id) if task.map_index >= 0}
+    assert labels == {"flights", "planes", "airlines", "airports"}
+
+
+def test_a_backfill_gives_every_day_its_own_key_and_one_build_and_twice_gives_the_same(
+    api: AirflowApi, pipeline: Pipeline
+) -> None:
+    keys = ["2013-03-10", "2013-03-11"]  # the first is a day of 23 hours
+    first = _backfill(api, keys)
+    lake, warehouse = _state(pipeline)
+    second = _backfill(api, keys)
+    assert {run.run_id for run in first}.isdisjoint(run.run_id for run in second)
+    assert [run.partition_key for run in first] == [run.partition_key for run in second] == keys
+    assert _state(pipeline) == (lake, warehouse)
+    assert _rows(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
+
+
+def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowApi, pipeline: Pipeline) -> None:
+    run = api.trigger("ingest_flightops", partition_key="2013-04-01")
+    killed = _kill_one_task(api, run)
+    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-04-01"], timeout_s=120))
+    tasks = {(task.task_id, task.map_index): task for task in api.task_instances(run.dag_id, run.run_id)}
+    assert tasks[killed.task_id, killed.map_index].try_number == killed.try_number + 1
+    receipt = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-04-01")
+    assert receipt is not None
+    assert _rows(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
+
+
+def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None:
+    body: dict[str, object] = {"logical_date": None, "conf": {}}
+    run_id = api.call("POST", "/api/v2/dags/ingest_stations/dagRuns", body)["dag_run_id"]
+    run = _ended(api, "ingest_stations", run_id)
+    assert run.state == "failed"
+    (task,) = [task for task in api.task_instances(run.dag_id, run_id) if task.state == "failed"]
+    assert task.try_number == 1
+    assert "has no partition key" in api.log(task)
+
+
+def test_a_viewer_may_look_and_not_touch(scheduler: Scheduler) -> None:
+    viewer = scheduler.api_as("viewer")
+    assert set(viewer.dag_ids()) == set(DAGS)
+    body: dict[str, object] = {"logical_date": None, "partition_key": "2013-05-01", "conf": {}}
+    assert viewer.request("POST", "/api/v2/dags/ingest_flightops/dagRuns", body)[0] == HTTPStatus.FORBIDDEN
+    assert viewer.request("PATCH", f"/api/v2/dags/{BUILD}", {"is_paused": True})[0] == HTTPStatus.FORBIDDEN
+    assert viewer.request("GET", "/api/v2/connections")[0] == HTTPStatus.FORBIDDEN
+
+
+def test_unpausing_a_source_of_the_past_starts_nothing_by_itself(api: AirflowApi) -> None:
+    assert {run.run_type for dag_id in INGEST for run in api.runs(dag_id)} == {"manual", "backfill"}
+
+
+def test_the_modules_were_loaded_once_before_the_workers_were_forked(scheduler: Scheduler) -> None:
+    log = (scheduler.logs / "scheduler.log").read_text()
+    assert "modules before forking" in log
+    assert "could not load" not in log
+
+
+def test_the_password_of_a_source_is_in_no_log(scheduler: Scheduler, services: EmbeddedServices) -> None:
+    password = unquote(urlsplit(services.connections["flightops"]).password or "")
+    assert password
+    texts = [path.read_text(errors="replace") for path in scheduler.logs.rglob("*.log")]
+    assert len(texts) > len(DAGS)
+    assert not any(password in text for text in texts)
+
+
+def test_another_process_stops_everything_and_nothing_is_left(scheduler: Scheduler) -> None:
+    processes = scheduler.processes()
+    assert len(processes) > 3
+    port = urlsplit(scheduler.url).port
+    assert port is not None
+    Scheduler.attach(scheduler.home).stop()
+    assert scheduler.processes() == []
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    assert port_is_free(port)
+    with pytest.raises(UsageError, match="No Airflow is running"):
+        Scheduler.attach(scheduler.home)
+
+
+def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    broken = Scheduler(tmp_path, environment={"AIRFLOW__CORE__AUTH_MANAGER": "no.such.AuthManager"})
+    with pytest.raises(TerminalError, match=r"api-server ended while starting: .*api-server\.log"):
+        broken.start()
+    assert broken.processes() == []
+    assert not broken.is_running()
+
+
+def _backfill(api: AirflowApi, keys: list[str]) -> list[Run]:
+    """Back-fill both sources; the builds that followed."""
+    end = f"{keys[-1][:-2]}{int(keys[-1][-2:]) + 1:02d}"
+    backfills = [api.create_backfill(dag_id, keys[0], end, reprocess="completed") for dag_id in INGEST]
+    for backfill in backfills:
+        assert list(backfill.keys) == keys
+        runs = _succeeded(api, api.wait_backfill(backfill, timeout_s=120))
+        assert [run.partition_key for run in runs] == keys
+    since = min(backfill.created_at for backfill in backfills)
+    return _succeeded(api, api.wait_runs(BUILD, keys, timeout_s=120, since=since))
+
+
+def _succeeded(api: AirflowApi, runs: list[Run]) -> list[Run]:
+    for run in runs:
+        assert run.state == "success", api.failures(run)
+    return runs
+
+
+def _state(pipeline: Pipeline) -> tuple[dict[str, str], dict[str, str]]:
+    """Checksums of every lake table and of every table of the current release."""
+    _declare(pipeline)
+    tables = [table for namespace in ("raw", "refined") for table in pipeline.lake.tables(namespace)]
+    current = Releases(pipeline.settings.warehouse).current()
+    assert current is not None
+    lake = {str(table): pipeline.lake.checksum(table) for table in tables}
+    return lake, {table["name"]: table["checksum"] for table in current.manifest["tables"]}
+
+
+def _ended(api: AirflowApi, dag_id: str, run_id: str) -> Run:
+    """A run without a key, when it has ended."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        run = next(run for run in api.runs(dag_id) if run.run_id == run_id)
+        if run.state in FINISHED:
+            return run
+        time.sleep(0.5)
+    raise AssertionError(f"{run_id} has not ended")
+
+
+def _rows(pipeline: Pipeline, table: TableId, key: str) -> int:
+    _declare(pipeline)
+    return int(pipeline.lake.checksum(table, [key]).split(":")[0])
+
+
+def _declare(pipeline: Pipeline) -> None:
+    pipeline.declare_raw()
+    pin_lake(pipeline)
+
+
+def _kill_one_task(api: AirflowApi, run: Run) -> TaskRun:
+    """Kill the process of the first ingest task of a run that is seen at work."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for task in api.task_instances(run.dag_id, run.run_id):
+            if task.state == "running" and task.pid and task.task_id != "announce":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(task.pid, signal.SIGKILL)
+                    return task
+        time.sleep(0.02)
+    raise AssertionError("no task was seen running")
+
+
+def _store_connection(api: AirflowApi, url: str) -> None:
+    parts = urlsplit(url)
+    body = {
+        "connection_id": "flightops",
+        "conn_type": "postgres",
+        "host": parts.hostname,
+        "port": parts.port,
+        "schema": parts.path.lstrip("/"),
+        "login": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+    }
+    assert api.request("POST", "/api/v2/connections", body)[0] == HTTPStatus.CREATED

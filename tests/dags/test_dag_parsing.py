@@ -1,0 +1,132 @@
+"""What the scheduler sees when it reads ``dags/``, asked of Airflow's own parser in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.settings import process_environment
+from dags.penstock_dags.specs import load_schedules
+from penstock.scheduler import pools
+
+ROOT = Path(__file__).resolve().parents[2]
+INGEST = ("ingest_flightops", "ingest_stations")
+HEAVY = {"boto3", "dbt", "duckdb", "great_expectations", "numpy", "pandas", "polars", "pyarrow", "pyiceberg"}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What parsing the DAG folder gave; see ``describe_dags.py``."""
+    environment = process_environment(AIRFLOW_HOME=str(tmp_path_factory.mktemp("airflow")))
+    environment.pop("PENSTOCK_SOURCES", None)
+    command = [sys.executable, str(Path(__file__).with_name("describe_dags.py")), str(ROOT / "dags")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_every_dag_file_can_be_imported(seen: dict[str, Any]) -> None:
+    assert seen["import_errors"] == {}
+
+
+def test_there_is_one_ingest_dag_per_source_spec_and_one_build(seen: dict[str, Any]) -> None:
+    files = {dag_id: dag["file"] for dag_id, dag in seen["dags"].items()}
+    assert files == {**dict.fromkeys(INGEST, "ingest_sources.py"), "build_warehouse": "build_warehouse.py"}
+    assert set(INGEST) == {f"ingest_{spec.stem}" for spec in (ROOT / "ingestion" / "sources").glob("*.yml")}
+
+
+def test_parsing_costs_less_than_two_cpu_seconds(seen: dict[str, Any]) -> None:
+    assert seen["cpu_s"] < 2.0
+
+
+def test_parsing_loads_nothing_heavy(seen: dict[str, Any]) -> None:
+    assert not HEAVY & set(seen["loaded"])
+
+
+def test_every_dag_says_what_it_does_and_what_a_rerun_does(seen: dict[str, Any]) -> None:
+    for dag_id, dag in seen["dags"].items():
+        assert dag["description"], dag_id
+        assert "Rerun class: backfill-safe by partition key" in dag["doc_md"], dag_id
+        assert "penstock" in dag["tags"], dag_id
+
+
+def test_every_dag_waits_for_a_person_and_never_catches_up_by_itself(seen: dict[str, Any]) -> None:
+    assert all(dag["paused_at_creation"] and not dag["catchup"] for dag in seen["dags"].values())
+
+
+def test_every_task_has_an_owner_a_timeout_and_growing_retries(seen: dict[str, Any]) -> None:
+    for task_id, task in _tasks(seen):
+        assert task["owner"] != "airflow", task_id
+        assert task["execution_timeout_s"], task_id
+        assert task["retries"] == 4, task_id
+        assert task["retry_exponential_backoff"] > 1, task_id
+
+
+def test_only_what_may_heal_is_tried_again(seen: dict[str, Any]) -> None:
+    for task_id, task in _tasks(seen):
+        assert task["decisions"] == {
+            "SourceUnavailable": "retry",
+            "CommitConflict": "retry",
+            "GateRefused": "fail",
+            "SettingsError": "fail",
+            "KeyError": "fail",
+            "ConnectionResetError": "default",
+        }, task_id
+
+
+def test_every_pool_exists_and_holds_its_tasks(seen: dict[str, Any]) -> None:
+    slots = {name: size for name, (size, _) in pools(4).items()} | {"default_pool": 128}
+    for task_id, task in _tasks(seen):
+        assert task["pool_slots"] <= slots[task["pool"]], task_id
+
+
+def test_one_task_at_a_time_builds_or_publishes(seen: dict[str, Any]) -> None:
+    tasks = seen["dags"]["build_warehouse"]["tasks"]
+    slots, _ = pools(4)["warehouse"]
+    assert [tasks[name]["pool_slots"] for name in ("refine", "build", "publish")] == [1, slots, slots]
+    assert tasks["publish"]["priority_weight"] > tasks["build"]["priority_weight"] > tasks["refine"]["priority_weight"]
+
+
+def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str, Any]) -> None:
+    for dag_id in INGEST:
+        tasks = seen["dags"][dag_id]["tasks"]
+        announcing = [name for name, task in tasks.items() if task["outlets"]]
+        assert announcing == ["announce"]
+        assert tasks["announce"]["outlets"] == [dag_id.replace("ingest_", "raw.")]
+        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce"}
+
+
+def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:
+    tasks = {name: task for dag_id in INGEST for name, task in seen["dags"][dag_id]["tasks"].items()}
+    mapped = {name: task["map_index_template"] for name, task in tasks.items() if task["mapped"]}
+    assert set(mapped) == {"ingest_snapshots", "ingest_intervals"}
+    assert all("table" in template for template in mapped.values())
+
+
+def test_the_build_waits_for_every_source(seen: dict[str, Any]) -> None:
+    build = seen["dags"]["build_warehouse"]
+    assert build["timetable"] == "PartitionedAssetTimetable"
+    assert build["waits_for"] == [dag_id.replace("ingest_", "raw.") for dag_id in INGEST]
+
+
+def test_a_day_is_a_day_in_the_sources_own_time_zone(seen: dict[str, Any]) -> None:
+    for schedule in load_schedules(ROOT / "ingestion" / "sources"):
+        dag = seen["dags"][schedule.dag_id]
+        assert (dag["timetable"], dag["time_zone"]) == ("CronPartitionTimetable", schedule.time_zone)
+
+
+def test_a_source_that_has_ended_gets_no_run_for_yesterday(seen: dict[str, Any]) -> None:
+    # Both demo sources end with 2013. Unpausing a DAG without an end date would start its latest due run.
+    assert [seen["dags"][dag_id]["end"][:10] for dag_id in INGEST] == ["2014-01-02", "2014-01-02"]
+
+
+def _tasks(seen: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{dag_id}.{task_id}", task) for dag_id, dag in seen["dags"].items() for task_id, task in dag["tasks"].items()
+    ]
