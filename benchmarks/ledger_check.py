@@ -1,0 +1,92 @@
+"""The whole year in a scratch folder: every row and column compared with the sources, then the year once more.
+
+``make ledger-check``. Exits with 1 if an account does not add up, a column differs, the second run changes anything,
+or a data file lies about that no reader is meant to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import sys
+from pathlib import Path
+
+from benchmarks.year import checksums, open_pipeline, run_process, scratch_home
+from ingestion.objects_client import Bucket
+from lake.paths import TableId, engine_path
+from penstock import ledger
+from penstock.embedded import EmbeddedServices
+from penstock.pipeline import Pipeline
+from penstock.show import show_ledger
+from penstock.status import lake_tables, quarantine_counts
+
+
+def main() -> int:
+    """Run the check; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="start", default="2013-01-01", help="first day")
+    parser.add_argument("--to", dest="end", default="2014-01-01", help="day after the last one")
+    parser.add_argument("--keep", metavar="DIR", help="use this state folder and leave it")
+    arguments = parser.parse_args()
+    with scratch_home(arguments.keep) as home:
+        first = run_process(home, arguments.start, arguments.end)
+        pipeline = open_pipeline(home)
+        entries, verified = ledger.entries(pipeline), ledger.verify(pipeline)
+        problems = ledger.problems(entries, verified)
+        whole_year = (arguments.start, arguments.end) == ("2013-01-01", "2014-01-01")
+        if not whole_year:
+            problems = [p for p in problems if "in the source" not in p and "differs" not in p]
+            verified = []
+        show_ledger(entries, ledger.totals(entries), verified, problems, as_json=False)
+        if whole_year:
+            problems += _compare_weather(home, entries)
+        for line in quarantine_counts(pipeline):
+            print(f"quarantine: {line['rows']} row of {line['table']} {line['interval']}, rules {line['rules']}")
+        before = checksums(pipeline)
+        second = run_process(home, arguments.start, arguments.end)
+        problems += [
+            f"{name} changed when the days ran again"
+            for name, sum_ in checksums(pipeline).items()
+            if before[name] != sum_
+        ]
+        unchanged = sum(table["unchanged"] for table in second.report["tables"])
+        batches = sum(table["intervals"] for table in second.report["tables"])
+        print(
+            f"second run: {unchanged} of {batches} batches unchanged, "
+            f"release {second.report['release'] or 'not needed'}"
+        )
+        problems += _stray_files(pipeline)
+        print(
+            f"first run {first.wall_s:.0f} s, second run {second.wall_s:.0f} s; checksums of {len(before)} tables equal"
+        )
+    for problem in problems:
+        print(f"PROBLEM {problem}")
+    print("ledger check: " + ("FAILED" if problems else "every row is accounted for, every column equals its source"))
+    return 1 if problems else 0
+
+
+def _compare_weather(home: Path, entries: list[ledger.Entry]) -> list[str]:
+    """Data lines in all weather objects, counted byte by byte, against the ledger."""
+    url = EmbeddedServices.attach(home).connections["stations"]
+    with Bucket.open(url) as bucket:
+        objects = list(bucket.objects("weather/"))
+        lines = sum(gzip.decompress(bucket.read(found.key)).count(b"\n") - 1 for found in objects)
+    rows_in = sum(entry.rows_in for entry in entries if entry.table == "raw.stations__weather")
+    print(f"weather: {lines:,} data lines in {len(objects):,} objects, {rows_in:,} rows in the ledger")
+    return [] if lines == rows_in else [f"weather: {lines} lines in the objects, {rows_in} rows in the ledger"]
+
+
+def _stray_files(pipeline: Pipeline) -> list[str]:
+    """Parquet files in the lake that are not live in a current snapshot."""
+    quarantine = [table.quarantine for table in lake_tables(pipeline)]
+    tables: list[TableId] = [*lake_tables(pipeline), *quarantine]
+    live = {engine_path(file.location) for table in tables for file in pipeline.lake.live(table)}
+    found = {str(path) for path in Path(pipeline.settings.lake_uri).rglob("*.parquet")}
+    print(f"files: {len(found):,} Parquet files in the lake, {len(live):,} live")
+    return [f"not live: {path}" for path in sorted(found - live)] + [
+        f"missing: {path}" for path in sorted(live - found)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
