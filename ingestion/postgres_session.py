@@ -1,0 +1,187 @@
+"""A read-only session with PostgreSQL through DuckDB's scanner: one thread, one REPEATABLE READ snapshot.
+
+``postgres_query`` sends the query as it is. The password travels in a DuckDB secret: a connection string inside ATTACH
+shows up in error texts. Errors are told apart by their text - refused, unavailable, the lake's, anything else - and
+rebuilt, because the driver's own may hold connection details.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+from pydantic import SecretStr
+
+from common.errors import (
+    PenstockError,
+    SettingsError,
+    SourceRefused,
+    SourceUnavailable,
+    StoreUnavailable,
+    TerminalError,
+)
+from common.intervals import Interval
+from common.settings import decode_url_part
+from ingestion.spec import SourceSpec, TableSpec
+from lake.engine import extension_path, prepare_statements
+from lake.lake import Lake
+from lake.sql import literal
+
+CONNECT_TIMEOUT_S = 5
+
+_STALLS = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
+"""A host that has vanished is noticed within a minute."""
+
+_SESSION = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1"}
+"""The text of a value must not depend on how the server or the role is set up."""
+
+_URL_OPTIONS = {
+    "channel_binding",
+    "gssencmode",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+}
+
+_REFUSED = re.compile(
+    r"password authentication failed|no password supplied|role .* does not exist|permission denied|"
+    r'database ".*" does not exist|no pg_hba.conf entry',
+    re.IGNORECASE,
+)
+_UNAVAILABLE = re.compile(
+    r"could not connect|connection (to server|refused|timed out|reset)|server closed the connection|"
+    r"could not translate host name|timeout expired|terminating connection|SSL SYSCALL|canceling statement|"
+    r"the database system is|too many (clients|connections)|remaining connection slots|no connection to the server|"
+    r"could not (receive|send) data|no route to host|network is unreachable|SSL connection has been closed|"
+    r"current transaction is aborted",
+    re.IGNORECASE,
+)
+
+
+class PostgresSession:
+    """One read-only transaction; everything read through it sees the same moment.
+
+    Raises:
+        SettingsError: the URL is none.
+        SourceRefused, SourceUnavailable: the server does not let us in, or does not answer.
+    """
+
+    def __init__(self, spec: SourceSpec, url: SecretStr, lake: Lake) -> None:
+        self._spec = spec
+        self._url = url
+        settings = lake.settings
+        self._server, options, secret = _connection_parts(url, spec, settings.statement_timeout_s)
+        self.connection = duckdb.connect(
+            config={
+                "threads": 1,
+                "memory_limit": f"{settings.memory_limit_mb}MB",
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        try:
+            self.connection.execute("SET TimeZone = 'UTC'")
+            self.connection.execute(f"LOAD {literal(str(extension_path('postgres_scanner')))}")
+            for statement in prepare_statements(settings):
+                self.connection.execute(statement)
+            self.connection.execute(secret)
+            self.connection.execute(
+                f"ATTACH {literal(options)} AS pg (TYPE postgres, READ_ONLY, SECRET penstock_source)"
+            )
+            self.connection.execute("BEGIN")
+            self.rows("SELECT 1")
+        except duckdb.Error as error:
+            self.close()
+            raise self.translated(error, None, None) from None
+
+    def close(self) -> None:
+        """End the transaction and the session."""
+        with suppress(duckdb.Error):
+            self.connection.execute("ROLLBACK")
+        self.connection.close()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """All rows of a query in PostgreSQL's own SQL."""
+        return self.connection.execute(f"SELECT * FROM {relation_of(query)}").fetchall()
+
+    def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
+        """DuckDB's error as ours."""
+        text = str(error)
+        where = {
+            "source": self._spec.source,
+            "table": table.name if table else None,
+            "interval": interval.key if interval else None,
+        }
+        if isinstance(error, duckdb.HTTPException):
+            return StoreUnavailable(
+                "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
+            )
+        if _REFUSED.search(text):
+            found = _REFUSED.search(text)
+            return SourceRefused(
+                f"PostgreSQL at {self._server} refused: {found[0] if found else 'refused'}.",
+                **where,
+                remedy=f"correct the user, password or grants of connection {self._spec.connection!r}",
+            )
+        if _UNAVAILABLE.search(text):
+            return SourceUnavailable(
+                f"PostgreSQL at {self._server} does not answer or broke off.",
+                **where,
+                remedy=f"check that it runs and that connection {self._spec.connection!r} names its host and port",
+            )
+        secret = urlsplit(self._url.get_secret_value()).password or ""
+        clean = re.sub(r"\s+", " ", text)[:400]
+        if secret and decode_url_part(secret) in clean:
+            clean = "(its message holds a secret)"
+        return TerminalError(
+            f"Reading from PostgreSQL at {self._server} failed: {clean}", **where, remedy="see the message"
+        )
+
+
+def relation_of(query: str) -> str:
+    """A DuckDB relation over a query in PostgreSQL's own SQL."""
+    return f"postgres_query('pg', {literal(query)})"
+
+
+def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[str, str, str]:
+    """Printable server name, ATTACH options without secrets, and the statement that stores the secret."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        host, port, database = parts.hostname, parts.port or 5432, parts.path.lstrip("/")
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    except ValueError:
+        parts, host, port, database, query = urlsplit(""), None, 0, "", {}
+    if parts.scheme not in {"postgresql", "postgres"} or not host or not database:
+        raise SettingsError(
+            f"Connection {spec.connection!r} is not a PostgreSQL URL.",
+            source=spec.source,
+            remedy="write it as postgresql://user:password@host:port/database, special characters percent-encoded",
+        )
+    unknown = sorted(set(query) - _URL_OPTIONS)
+    if unknown:
+        raise SettingsError(
+            f"Connection {spec.connection!r} has the unknown option {unknown[0]!r} in its URL.",
+            source=spec.source,
+            remedy=f"leave it out, or use one of {', '.join(sorted(_URL_OPTIONS))}",
+        )
+    session = {"statement_timeout": str(int(timeout_s * 1000)), **_SESSION}
+    options = {
+        "connect_timeout": str(CONNECT_TIMEOUT_S),
+        "application_name": f"penstock_{spec.source}",
+        "client_encoding": "UTF8",
+        "options": " ".join(f"-c{name}={value}" for name, value in session.items()),
+        **_STALLS,
+        **query,
+    }
+    text = " ".join("{}='{}'".format(k, v.replace("\\", "\\\\").replace("'", "\\'")) for k, v in options.items())
+    secret = (
+        "CREATE OR REPLACE SECRET penstock_source (TYPE postgres, "
+        f"HOST {literal(host)}, PORT {port}, DATABASE {literal(decode_url_part(database))}, "
+        f"USER {literal(decode_url_part(parts.username))}, PASSWORD {literal(decode_url_part(parts.password))})"
+    )
+    return f"{host}:{port}/{database}", text, secret
