@@ -94,14 +94,16 @@ class Bucket:
             stored = self.client.put_object(Bucket=self.location.bucket, Key=key, Body=body, ContentType=content_type)
             return stored["ETag"].strip('"')
 
-    def read(self, key: str) -> bytes:
-        """One object's bytes, all of them in memory.
+    def read(self, key: str, *, first_bytes: int | None = None) -> bytes:
+        """One object's bytes in memory: all of them, or no more than the first ``first_bytes``.
 
         Raises:
             SourceUnavailable, SourceRefused: as :meth:`check`, and when there is no such object.
         """
         with self._translated():
-            return self.client.get_object(Bucket=self.location.bucket, Key=key)["Body"].read()
+            body = self.client.get_object(Bucket=self.location.bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                return body.read(first_bytes)
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is not there is no error.

@@ -74,7 +74,7 @@ class S3State:
 
 
 def start(state: S3State, save: Callable[[S3State], None], *, timeout_s: float) -> S3State:
-    """Start the server and wait until the bucket can be listed.
+    """Start the server and wait until the bucket can be listed and what lies in it can be read.
 
     Args:
         state: what is known from before; its process must not be alive.
@@ -175,7 +175,7 @@ def _await_ready(state: S3State, timeout_s: float) -> None:
         if is_healthy(state):
             try:
                 with Bucket.open(state.url(), source=BUCKET) as bucket:
-                    bucket.check()
+                    _prove_readable(bucket)
             except (TransientError, SourceRefused) as error:  # it makes the bucket only after it answers
                 problem = error.problem
             else:
@@ -185,6 +185,22 @@ def _await_ready(state: S3State, timeout_s: float) -> None:
     raise StoreUnavailable(
         f"The S3 server {what} ({problem}): {last_line(state.log)!r}.", source=BUCKET, remedy=f"read {state.log}"
     )
+
+
+def _prove_readable(bucket: Bucket) -> None:
+    """Read one stored byte, where there is one.
+
+    After a hard kill the bucket can be listed about five seconds before its bytes can be read: names come from the
+    filer's own store, bytes from volumes whose places it learns with the volume server's next report. One report tells
+    of all volumes, so one object speaks for all.
+
+    Raises:
+        SourceUnavailable: not yet.
+        SourceRefused: the bucket is not there yet.
+    """
+    stored = next((found for found in bucket.objects() if found.size_bytes), None)
+    if stored is not None:
+        bucket.read(stored.key, first_bytes=1)
 
 
 def _command(data: Path, ports: Mapping[str, int]) -> list[str]:
