@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 
-.PHONY: help install demo up down test lint format lock ledger-check bench clean
+.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-growth clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py
+
+bench-ingest: $(INSTALLED) ## TPC-H from PostgreSQL to Parquet beside its floors and its peers (half an hour)
+	@$(BIN)/python -m benchmarks.ingest
+
+bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against the 20th (a minute)
+	@$(BIN)/python -m benchmarks.lake_growth
 
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

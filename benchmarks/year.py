@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import run_measured
 from common.settings import Settings, process_environment
 from penstock import demo_data, embedded
 from penstock.embedded import EmbeddedServices
@@ -57,23 +55,11 @@ def run_process(home: Path, start: str, end: str) -> Measured:
         SystemExit: with the run's own exit code, if it is not 0.
     """
     command = [sys.executable, "-m", "penstock", "run", "--from", start, "--to", end, "--json"]
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=process_environment(PENSTOCK_HOME=str(home)), text=True
-    )
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.stdout.write(output)
-        sys.exit(process.returncode)
-    return Measured(json.loads(output), wall_s, usage.ru_utime + usage.ru_stime, _bytes(usage))
-
-
-def _bytes(usage: resource.struct_rusage) -> int:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    usage = run_measured(command, env=process_environment(PENSTOCK_HOME=str(home)))
+    if usage.exit_code:
+        sys.stdout.write(usage.output)
+        sys.exit(usage.exit_code)
+    return Measured(json.loads(usage.output), usage.wall_s, usage.cpu_s, usage.peak_rss_bytes)
 
 
 def checksums(pipeline: Pipeline) -> dict[str, str]:
