@@ -22,6 +22,7 @@
         ├── GateCrashed           a gate could not run (which is a refusal)
         ├── SourceSchemaError     source and spec disagree (table, column, header, type)
         ├── ObjectCorrupt         truncated or undecodable object
+        ├── VolumeRefused         far fewer rows than are live
         └── EmptyBatch            no rows where the spec promises some
 
 Every message says what is wrong, where (source, table, interval) and ends with the remedy. Secrets never enter a
@@ -187,6 +188,10 @@ class SourceSchemaError(DataRejected):
 
 class ObjectCorrupt(DataRejected):
     """An object is truncated or cannot be decoded."""
+
+
+class VolumeRefused(DataRejected):
+    """A batch has far fewer rows than those it would replace."""
 
 
 class EmptyBatch(DataRejected):

@@ -140,6 +140,14 @@ class Drift(_Model):
     added_column: Literal["warn", "refuse"] = "warn"
 
 
+class Volume(_Model):
+    """How far a batch may shrink against the rows that are live for the same partition."""
+
+    min_share: float = Field(
+        default=0.5, ge=0, le=1, description="Smallest share of the live rows that may replace them; 0 allows any."
+    )
+
+
 class Freshness(_Model):
     """How old the newest interval may be."""
 
@@ -162,6 +170,7 @@ class TableSpec(_Model):
     objects: Objects | None = None
     coverage: Coverage | None = None
     on_drift: Drift = Drift()
+    volume: Volume = Volume()
     freshness: Freshness | None = None
     owner: str | None = None
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)

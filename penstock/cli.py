@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,10 @@ app.add_typer(quarantine_app, name="quarantine")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Day = Annotated[str, typer.Option("--day", help="Partition key: a calendar day YYYY-MM-DD in the source's time zone.")]
+AcceptVolume = Annotated[
+    list[str] | None,
+    typer.Option("--accept-volume", help="Let this raw table shrink as far as it does; may be repeated."),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Largest number of rows to print.")]
 
 
@@ -48,10 +53,10 @@ def _settings() -> Settings:
     return Settings.load()
 
 
-def _pipeline() -> Pipeline:
+def _pipeline(accept_volume: Sequence[str] | None = None) -> Pipeline:
     from penstock.pipeline import Pipeline
 
-    return Pipeline(_settings())
+    return Pipeline(_settings(), accept_volume=accept_volume or ())
 
 
 def _print_json(value: Any) -> None:
@@ -107,6 +112,7 @@ def ingest(
     source: Annotated[str, typer.Argument(help="Source name, as in ingestion/sources/<source>.yml.")],
     day: Day,
     table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    accept_volume: AcceptVolume = None,
     as_json: Json = False,
 ) -> None:
     """Bring one interval of a source's tables into the raw lake: extract, audit, publish."""
@@ -115,7 +121,7 @@ def ingest(
     from penstock.show import show_receipts
 
     parse_day(day)
-    pipeline = _pipeline()
+    pipeline = _pipeline(accept_volume)
     spec = pipeline.source(source)
     # Tables of the whole come first: the rules of the others refer to them.
     tables = sorted([spec.table(name) for name in table] if table else spec.tables, key=lambda t: t.partitioned)
@@ -193,6 +199,7 @@ def run(
     end: Annotated[str, typer.Option("--to", help="Day after the last one, YYYY-MM-DD.")],
     source: Annotated[list[str] | None, typer.Option("--source", help="Only this source; may be repeated.")] = None,
     build: Annotated[bool, typer.Option(help="Build and publish at the end.")] = True,
+    accept_volume: AcceptVolume = None,
     as_json: Json = False,
 ) -> None:
     """Run a range of days through all stages: ingest, refine, build, publish."""
@@ -202,7 +209,7 @@ def run(
     from penstock.run import run as run_days
     from penstock.show import progress_bars, show_run
 
-    pipeline = _pipeline()
+    pipeline = _pipeline(accept_volume)
     with progress_bars() as progress:
         report = run_days(pipeline, start, end, sources=source, build=build, progress=progress)
     show_run(report, as_json=as_json)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
     from quality.gate import Gate
@@ -48,13 +49,25 @@ class Pipeline:
         settings: resolved settings.
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
+        accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
+
+    Raises:
+        UnknownName: ``accept_volume`` names no raw table.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock = utc_now, run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock = utc_now,
+        run_id: str | None = None,
+        accept_volume: Sequence[str] = (),
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -168,6 +181,7 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
+        staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
