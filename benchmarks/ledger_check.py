@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.year import checksums, open_pipeline, run_process, scratch_home
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from lake.paths import TableId, engine_path
 from penstock import ledger
 from penstock.embedded import EmbeddedServices

@@ -82,6 +82,13 @@ def day_interval(key: str, time_zone: str = "UTC") -> Interval:
     return Interval(key, start, end)
 
 
+def local_bounds(interval: Interval, time_zone: str) -> tuple[str, str]:
+    """First wall time inside an interval and first one after it, on its own zone's clock, as text without a zone."""
+    tz = zone(time_zone)
+    start, end = (instant.astimezone(tz).replace(tzinfo=None) for instant in (interval.start, interval.end))
+    return start.isoformat(sep=" "), end.isoformat(sep=" ")
+
+
 def day_keys(start: str, end: str) -> list[str]:
     """Keys of the days in ``[start, end)``.
 

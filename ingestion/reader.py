@@ -51,8 +51,9 @@ class SourceReader(Protocol):
         ...
 
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
-        """Rows and column checksums of a whole source table (see ``ingestion/checksums.py``); None where the source
-        cannot compute them.
+        """Rows and column checksums of a whole source table; None where the source cannot compute them.
+
+        See ``ingestion/databases/checksums.py``.
         """
         ...
 
@@ -61,10 +62,10 @@ def open_source(spec: SourceSpec, lake: Lake) -> SourceReader:
     """A reader for the source's kind. Entering its context connects, and proves that the source lets us in."""
     url = lake.settings.connection(spec.connection)
     if spec.kind == "postgresql":
-        from ingestion.postgres import PostgresReader
+        from ingestion.databases.reader import postgres_reader
 
-        return PostgresReader(spec, url, lake)
-    from ingestion.objects import ObjectReader
+        return postgres_reader(spec, url, lake)
+    from ingestion.objects.reader import ObjectReader
 
     return ObjectReader(spec, url, lake)
 

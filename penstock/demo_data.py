@@ -32,7 +32,7 @@ from hashlib import md5
 from pathlib import Path
 
 from common.errors import IntervalError, SettingsError
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import exclusive
 from penstock.psql import run_psql

@@ -26,7 +26,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from common.errors import SettingsError, SourceRefused, StateCorrupt, StoreUnavailable, TransientError
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from penstock.embedded_process import ProcessRecord, choose_ports, last_line, port_is_free, spawn, write_private
 
 BUCKET = "stations"

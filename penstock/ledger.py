@@ -142,7 +142,7 @@ def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
     Raises:
         SourceUnavailable, SourceRefused: the source cannot be asked.
     """
-    from ingestion.checksums import lake_checksums
+    from ingestion.databases.checksums import lake_checksums
 
     pipeline.declare_raw()
     lines: list[dict[str, Any]] = []

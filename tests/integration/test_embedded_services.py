@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from common.errors import SourceRefused, SourceUnavailable, StateCorrupt
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from penstock import embedded, embedded_account, embedded_process
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import ProcessRecord

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from common.intervals import day_interval
 from common.settings import Settings
-from ingestion.objects import ObjectReader
-from ingestion.postgres import PostgresReader
+from ingestion.databases.reader import DatabaseReader, postgres_reader
+from ingestion.objects.reader import ObjectReader
 from ingestion.spec import SourceSpec, load_source
 from lake.batches import StagedBatch
 from lake.lake import Lake
@@ -182,9 +182,9 @@ class DatabaseSource:
         )
         return load_source(path)
 
-    def open(self, spec: SourceSpec, url: str | None = None, lake: Lake | None = None) -> PostgresReader:
+    def open(self, spec: SourceSpec, url: str | None = None, lake: Lake | None = None) -> DatabaseReader:
         """A reader that is not connected yet."""
-        return PostgresReader(spec, SecretStr(url or self.url), lake or self.lake)
+        return postgres_reader(spec, SecretStr(url or self.url), lake or self.lake)
 
     def stage(
         self, spec: SourceSpec, *, day: str = "2013-01-01", url: str | None = None, lake: Lake | None = None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ingestion import csv_files
+from ingestion.objects import csv_files
 from tests.integration.ingestion import csv_oracle
 from tests.integration.ingestion.conftest import BucketSource, rejects
 

@@ -19,7 +19,7 @@ from common.errors import (
     SourceUnavailable,
 )
 from common.intervals import day_interval
-from ingestion import csv_files
+from ingestion.objects import csv_files
 from tests.integration.ingestion.conftest import BucketSource
 
 DAY = day_interval("2013-01-01")

@@ -13,7 +13,7 @@ import pytest
 
 from common.errors import IntervalError, SpecError
 from common.intervals import day_interval
-from ingestion.checksums import lake_checksums
+from ingestion.databases.checksums import lake_checksums
 from lake.paths import engine_path
 from lake.sql import parquet_relation
 from penstock.embedded import EmbeddedServices

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingestion.objects_client import Bucket
+from ingestion.objects.client import Bucket
 from penstock.embedded import EmbeddedServices
 from penstock.psql import run_psql
 from tests.command_line import CommandLine, stored_state

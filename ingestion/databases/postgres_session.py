@@ -105,9 +105,13 @@ class PostgresSession:
             self.connection.execute("ROLLBACK")
         self.connection.close()
 
+    def relation(self, query: str) -> str:
+        """See :class:`ingestion.databases.dialect.Session`."""
+        return f"postgres_query('pg', {literal(query)})"
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """All rows of a query in PostgreSQL's own SQL."""
-        return self.connection.execute(f"SELECT * FROM {relation_of(query)}").fetchall()
+        return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
 
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
         """DuckDB's error as ours."""
@@ -141,11 +145,6 @@ class PostgresSession:
         return TerminalError(
             f"Reading from PostgreSQL at {self._server} failed: {clean}", **where, remedy="see the message"
         )
-
-
-def relation_of(query: str) -> str:
-    """A DuckDB relation over a query in PostgreSQL's own SQL."""
-    return f"postgres_query('pg', {literal(query)})"
 
 
 def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[str, str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import ObjectCorrupt, SourceUnavailable, TerminalError
-from ingestion.csv_files import Scan
+from ingestion.objects.csv_files import Scan
 from ingestion.spec import Objects
 
 if TYPE_CHECKING:

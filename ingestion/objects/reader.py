@@ -30,12 +30,12 @@ from common.errors import (
 )
 from common.fault_points import reach
 from common.intervals import Interval
-from ingestion import csv_files
-from ingestion.csv_files import Scan
-from ingestion.object_transfer import ObjectInfo, fetch
+from ingestion.objects import csv_files
+from ingestion.objects.csv_files import Scan
+from ingestion.objects.text_types import exact_cast
+from ingestion.objects.transfer import ObjectInfo, fetch
 from ingestion.reader import check_interval
 from ingestion.spec import Objects, SourceSpec, TableSpec
-from ingestion.text_types import exact_cast
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
 from lake.object_store import parse_s3_url, s3_client
@@ -197,7 +197,7 @@ class ObjectReader:
             raise self._translated(error, where) from None
 
     def _fetch(self, info: ObjectInfo, layout: Objects, path: Path, where: dict[str, str]) -> Scan:
-        """Download one object (see :func:`ingestion.object_transfer.fetch`)."""
+        """Download one object (see :func:`ingestion.objects.transfer.fetch`)."""
         try:
             return fetch(self._s3, self._location.bucket, info, layout, path)
         except PenstockError as error:

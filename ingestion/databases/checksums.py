@@ -17,8 +17,8 @@ from lake.sql import identifier
 
 def postgres_query(table: TableSpec) -> str:
     """One row: ``rows``, then for each column the count of values and the sum of their hashes."""
-    terms = ", ".join(_postgres(column.name, column.type, n) for n, column in enumerate(table.columns))
-    return f"SELECT count(*) AS total, {terms} FROM {identifier(table.schema_name)}.{identifier(table.name)}"
+    terms = ", ".join(_postgres(column.in_source, column.type, n) for n, column in enumerate(table.columns))
+    return f"SELECT count(*) AS total, {terms} FROM {identifier(table.schema_name)}.{identifier(table.in_source)}"
 
 
 def lake_checksums(connection: duckdb.DuckDBPyConnection, table: TableSpec, relation: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Tables of an operational database -> staged Parquet, in one snapshot, every value exact or set apart."""

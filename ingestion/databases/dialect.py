@@ -1,0 +1,98 @@
+"""What differs between database systems, apart from connecting: names, types, conditions, a row told as text.
+
+``DatabaseReader`` (``reader.py``) is the same for all of them; a dialect writes the SQL it sends. SQL text is made from
+quoted identifiers and literals only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+
+from common.errors import PenstockError
+from common.intervals import Interval
+from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
+
+
+@dataclass(frozen=True)
+class DatabaseColumn:
+    """One column as the database's own catalog describes it.
+
+    Attributes:
+        name: column name.
+        type: the database's own spelling, e.g. ``numeric(10,2)``.
+        category: PostgreSQL's ``typtype``: ``e`` for an enum, ``b`` for a base type; ``b`` elsewhere.
+        nullable: whether the database allows nulls.
+    """
+
+    name: str
+    type: str
+    category: str
+    nullable: bool
+
+
+class Session(Protocol):
+    """One read-only transaction with a database, through DuckDB: everything read in it is of one moment."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def relation(self, query: str) -> str:
+        """A DuckDB relation over a query in the database's own SQL."""
+        ...
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """All rows of a query in the database's own SQL."""
+        ...
+
+    def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
+        """DuckDB's error as ours, without secrets."""
+        ...
+
+    def close(self) -> None:
+        """End the transaction and the session."""
+        ...
+
+
+class Dialect(Protocol):
+    """One database system's SQL."""
+
+    kind: str
+
+    def quote(self, name: str) -> str:
+        """A quoted identifier."""
+        ...
+
+    def columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+        """The table's columns that this role may read, by name, in their order; empty if there is no such table."""
+        ...
+
+    def relation(self, table: TableSpec) -> str:
+        """The table's quoted name."""
+        ...
+
+    def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
+        """SQL that yields ``column`` exactly as its spec declares it; None if that is not possible."""
+        ...
+
+    def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
+        """SQL that is true for values without an exact form, and the reason; None if every value has one."""
+        ...
+
+    def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
+        """SQL that is true for the rows of an interval; for a table without an interval column, always."""
+        ...
+
+    def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:
+        """The query for rows with a value that has no exact form.
+
+        Its columns are those of :data:`lake.batches.EARLY_REJECTS_SCHEMA`: the row's primary key is where it stands,
+        its text what it holds.
+        """
+        ...
+
+    def checksums(self, table: TableSpec) -> str:
+        """The query for one row of checksums, see ``ingestion/databases/checksums.py``."""
+        ...

@@ -1,0 +1,30 @@
+"""One column of a source table, as its spec describes it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ingestion.spec.words import Identifier, Name, SpecModel, TypeWord
+from lake.schema import Column
+
+
+class ColumnSpec(SpecModel):
+    """One column of a source table."""
+
+    name: Name = Field(description="Column name in the raw table.")
+    source_name: Identifier | None = Field(default=None, description="Its name in the source, where that is another.")
+    type: TypeWord = Field(description="Type word, see docs/source-specs.md.")
+    nullable: bool = Field(default=True, description="Whether the source may hold nulls.")
+    unit: str | None = Field(default=None, description="Unit of measure, where there is one.")
+    pii: bool = Field(default=False, description="Whether the column holds personal data.")
+    description: str = Field(default="", description="What the column holds.")
+
+    @property
+    def in_source(self) -> str:
+        """The column's name in the source."""
+        return self.source_name or self.name
+
+    def to_column(self) -> Column:
+        """The lake column; its unit becomes part of the description."""
+        unit = f" Unit: {self.unit}." if self.unit else ""
+        return Column(self.name, self.type, self.nullable, f"{self.description}{unit}".strip())

@@ -1,0 +1,59 @@
+"""What a table's spec decides: which rows belong to an interval, and what happens when the source surprises."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import Field
+
+from ingestion.spec.words import Name, SpecModel
+
+
+class Cursor(SpecModel):
+    """The column that says in which interval a row belongs."""
+
+    column: Name = Field(
+        description="A timestamptz, timestamp or date column; a row belongs to the interval it falls into."
+    )
+    late_window_s: int = Field(
+        default=0, ge=0, le=31_536_000, description="How long after an interval's end its rows may still change, in s."
+    )
+
+
+class Window(SpecModel):
+    """The column whose day decides in which partition a row lies; an interval is replaced whole."""
+
+    column: Name = Field(description="A timestamptz, timestamp or date column.")
+
+
+class Coverage(SpecModel):
+    """The days a source has at all; outside them there is nothing to expect."""
+
+    start: date | None = Field(default=None, alias="from", description="First day.")
+    end: date | None = Field(default=None, alias="to", description="Day after the last one.")
+    why: str = Field(min_length=1, description="Why the source has nothing outside.")
+
+    def holds(self, day: date) -> bool:
+        """Whether the source is expected to have that day."""
+        return (self.start is None or day >= self.start) and (self.end is None or day < self.end)
+
+
+class Drift(SpecModel):
+    """What happens when the source's columns differ from the spec. A missing or changed column is always refused."""
+
+    added_column: Literal["warn", "refuse"] = "warn"
+
+
+class Volume(SpecModel):
+    """How far a batch may shrink against the rows that are live for the same partition."""
+
+    min_share: float = Field(
+        default=0.5, ge=0, le=1, description="Smallest share of the live rows that may replace them; 0 allows any."
+    )
+
+
+class Freshness(SpecModel):
+    """How old the newest interval may be."""
+
+    max_age_s: int = Field(gt=0, description="Largest age of the newest published interval's end, in s.")
