@@ -1,4 +1,4 @@
-"""What a database tells about itself: tables, keys, indexes and its own estimates - the input of init, validate and plan.
+"""What a database tells about itself - tables, keys, indexes, its own estimates: what init, validate and plan build on.
 
 ::
 
