@@ -48,6 +48,7 @@ class CatalogTable:
         primary_key: columns of the primary key in key order; empty if there is none.
         indexes: all usable indexes, the primary key's included.
         rows_estimated: the database's own estimate of its rows; None where it has none (a view).
+        analysed: whether the estimate rests on the table's statistics, rather than on its size alone.
         size_bytes: what the rows take on the database's disk, without indexes; None where unknown.
         readable: whether this role may SELECT from it.
         description: the comment on the table.
@@ -61,6 +62,7 @@ class CatalogTable:
     primary_key: tuple[str, ...] = ()
     indexes: tuple[CatalogIndex, ...] = ()
     rows_estimated: int | None = None
+    analysed: bool = True
     size_bytes: int | None = None
     readable: bool = True
     description: str = ""

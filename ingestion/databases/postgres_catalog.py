@@ -34,10 +34,11 @@ _VISIBLE = (
 )
 """Tables and views of users: nothing of the system or of an extension, and no partition of its own."""
 
-_LEAVES = (
+_FIGURES = (
     "LEFT JOIN LATERAL (SELECT sum(greatest(l.reltuples, 0)) AS rows, sum(l.relpages) AS pages, "
     "bool_or(l.reltuples < 0) AS unknown, sum(pg_relation_size(l.oid)) AS bytes, "
-    "sum(pg_table_size(l.oid)) AS all_bytes FROM pg_class l WHERE l.oid = c.oid AND c.relkind IN ('r', 'm') OR c.relkind = 'p' AND l.oid IN "
+    "sum(pg_table_size(l.oid)) AS all_bytes FROM pg_class l "
+    "WHERE l.oid = c.oid AND c.relkind IN ('r', 'm') OR c.relkind = 'p' AND l.oid IN "
     "(SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf)) AS s ON true"
 )
 """Figures of a table, or of all partitions of one."""
@@ -62,7 +63,7 @@ class PostgresIntrospection:
             "s.rows::float8 AS rows, s.pages::bigint AS pages, s.unknown AS unknown, s.bytes::bigint AS bytes, "
             "s.all_bytes::bigint AS all_bytes, has_table_privilege(c.oid, 'SELECT') AS readable, "
             "coalesce(obj_description(c.oid, 'pg_class'), '') AS description "
-            f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace {_LEAVES} "
+            f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace {_FIGURES} "
             f"WHERE {where} ORDER BY n.nspname, c.relname"
         )
         tables = []
@@ -78,6 +79,7 @@ class PostgresIntrospection:
                     primary_key=keys.get(oid, ()),
                     indexes=tuple(indexes[oid]),
                     rows_estimated=_rows(counted, pages, unknown, size_bytes, width_bytes),
+                    analysed=not unknown,
                     size_bytes=all_bytes,
                     readable=readable,
                     description=description,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ingestion.spec.words import Identifier, Name, SpecModel, TypeWord
@@ -16,7 +18,7 @@ class ColumnSpec(SpecModel):
     type: TypeWord = Field(description="Type word, see docs/source-specs.md.")
     nullable: bool = Field(default=True, description="Whether the source may hold nulls.")
     unit: str | None = Field(default=None, description="Unit of measure, where there is one.")
-    pii: bool = Field(default=False, description="Whether the column holds personal data.")
+    pii: bool | Literal["suspected"] = Field(default=False, description="Whether the column holds personal data.")
     description: str = Field(default="", description="What the column holds.")
 
     @property
