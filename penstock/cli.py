@@ -236,15 +236,31 @@ def ledger(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
     release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
+    ] = False,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """Ask the published warehouse. Read only; never blocks a build and is never blocked by one."""
+    """Ask the published warehouse, or the lake as it is now. Read only; blocks nothing and is never blocked."""
+    import penstock
+    from common.errors import UsageError
     from penstock.show import show_query
 
-    show_query(load_settings(), sql, release=release, limit=limit, as_json=as_json)
+    settings = load_settings()
+    if not lake:
+        with penstock.connect(release, settings=settings) as connection:
+            show_query(connection, sql, limit=limit, as_json=as_json)
+        return
+    if release is not None:
+        raise UsageError("--release and --lake do not go together.", remedy="leave one of them out")
+    from lake.lake import Lake
+    from lake.views import lake_views
+
+    with lake_views(Lake(settings), sql) as connection:
+        show_query(connection, sql, limit=limit, as_json=as_json)
 
 
 @app.command()

@@ -98,6 +98,7 @@ class DraftSource:
         remarks: what the reader of each of these keys should know, by key.
         tables: in the order in which they are written.
         left_out: what the source has and the spec does not, with the reason.
+        last_day: the newest day that the source is known to have; empty if it is not known.
     """
 
     source: str
@@ -110,6 +111,7 @@ class DraftSource:
     schedule: str = "0 3 * * *"
     remarks: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[tuple[str, str], ...] = ()
+    last_day: str = ""
 
 
 def lake_name(text: str, *, number: int = 0) -> str:

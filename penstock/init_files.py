@@ -115,7 +115,9 @@ def write_files(files: Mapping[Path, str], *, force: bool) -> tuple[list[Path], 
 
     Side effects: folders are made. A file is replaced whole or not at all.
     """
-    written, kept, changes = [], [], []
+    written: list[Path] = []
+    kept: list[Path] = []
+    changes: list[str] = []
     for path, text in files.items():
         before = path.read_text(encoding="utf-8") if path.exists() else None
         if before == text or (before is not None and not force):

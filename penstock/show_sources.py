@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from common.intervals import zone
@@ -25,9 +25,8 @@ def show_init(report: InitReport, settings: Settings, *, given_url: bool, dry_ru
         return
     draft = report.draft
     rows = [summary_of(table) for table in draft.tables]
-    print_table(
-        f"{draft.description} {len(rows)} tables", rows, ("table", "rows_estimated", "columns", "key", "mode", "by")
-    )
+    say(draft.description)
+    print_table("Suggested", rows, ("table", "rows_estimated", "columns", "key", "mode", "by"))
     for row in rows:
         if row["personal"]:
             say(f"{row['table']}: looks personal, marked 'pii: suspected': {row['personal']}")
@@ -50,7 +49,7 @@ def _show_files(word: str, paths: Sequence[Path]) -> None:
     suites = [path for path in paths if path.parent.name == "raw"]
     told = [_short(path) for path in paths if path not in suites]
     if suites:
-        told.append(f"{len(suites)} suites in {_short(suites[0].parent)}")
+        told.append(f"{len(suites)} {'suite' if len(suites) == 1 else 'suites'} in {_short(suites[0].parent)}")
     if told:
         say(f"{word} {' and '.join(told)}")
 
@@ -64,7 +63,8 @@ def _show_next(report: InitReport, settings: Settings, *, given_url: bool) -> No
         say("  # paste the URL and press Enter: it is neither shown nor kept in the shell's history")
         say(f"  read -rs {variable} && export {variable}")
     yesterday = datetime.now(zone(draft.time_zone)).date() - timedelta(days=1)
-    days = f"--from {yesterday} --to {yesterday + timedelta(days=1)}"
+    day = min(date.fromisoformat(draft.last_day), yesterday) if draft.last_day else yesterday
+    days = f"--from {day} --to {day + timedelta(days=1)}"
     say(f"  penstock validate --connect --source {draft.source}")
     say(f"  penstock plan {draft.source} {days}")
     say(f"  penstock run --source {draft.source} {days} --no-build")
