@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli_options import Json, load_settings
+from penstock.cli_options import Json, load_settings, print_json
 
 
 def init(
@@ -84,12 +84,49 @@ def schema(
         write.write_text(json_schema_text())
 
 
-def validate() -> None:
-    """Check every source spec and suite file; each problem names file, line and remedy."""
-    from penstock.show import say
-    from penstock.status import validate_files
+def validate(
+    connect: Annotated[bool, typer.Option("--connect", help="Also hold every spec against its live source.")] = False,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="With --connect, only this source; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every source spec and suite file, and with --connect every source; each problem with its remedy."""
+    from common.errors import UsageError
+    from penstock.show import progress_bars, say
 
-    say(validate_files(load_settings()))
+    settings = load_settings()
+    if not connect:
+        from penstock.status import validate_files
+
+        if source:
+            raise UsageError("--source belongs to --connect.", remedy="penstock validate --connect --source ...")
+        sentence = validate_files(settings)
+        print_json({"valid": sentence}) if as_json else say(sentence)
+        return
+    from penstock.show_sources import show_findings
+    from penstock.validate import check_sources, exit_code
+
+    with progress_bars() as progress:
+        findings = check_sources(settings, source or (), progress=progress)
+    show_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_code(findings))
 
 
-COMMANDS = (init, validate, schema)
+def plan(
+    source: Annotated[str, typer.Argument(help="Source name, as in ingestion/sources/<source>.yml.")],
+    start: Annotated[str, typer.Option("--from", help="First day, YYYY-MM-DD.")],
+    end: Annotated[str, typer.Option("--to", help="Day after the last one, YYYY-MM-DD.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a run would do with a source's tables: intervals, rows and bytes expected. Changes nothing."""
+    from common.intervals import day_keys
+
+    day_keys(start, end)
+    from penstock.plan import plan as plan_run
+    from penstock.show_sources import show_plan
+
+    show_plan(source, plan_run(load_settings(), source, start, end), as_json=as_json)
+
+
+COMMANDS = (init, plan, validate, schema)

@@ -110,7 +110,7 @@ def _draft(bucket: Bucket, group: KeyGroup, name: str, *, sample: bool) -> Draft
     bodies = []
     for each in group.samples():
         body = bucket.read(each.key, first_bytes=SAMPLE_BYTES)
-        text = unpacked(body, compression)
+        text = unpacked(body)
         bodies.append((text, each.size_bytes <= SAMPLE_BYTES and len(text) < SAMPLE_BYTES))
     found = sniff_csv(bodies)
     if isinstance(found, str):

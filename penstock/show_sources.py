@@ -11,7 +11,9 @@ from common.intervals import zone
 from common.settings import Settings
 from penstock.cli_options import print_json
 from penstock.init import InitReport, summary_of
+from penstock.plan import PlannedTable
 from penstock.show import print_table, say
+from penstock.validate import Finding
 
 
 def show_init(report: InitReport, settings: Settings, *, given_url: bool, dry_run: bool, as_json: bool) -> None:
@@ -69,6 +71,80 @@ def _show_next(report: InitReport, settings: Settings, *, given_url: bool) -> No
     say(f"  penstock plan {draft.source} {days}")
     say(f"  penstock run --source {draft.source} {days} --no-build")
     say(f'  penstock query --lake "select * from raw.{draft.source}__{draft.tables[0].name}"')
+
+
+def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """What does not fit between specs and sources; errors on standard error as well, as every error is."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if as_json:
+        print_json([finding.to_dict() for finding in findings])
+    else:
+        for finding in findings:
+            where = ".".join(filter(None, (finding.source, finding.table)))
+            say(f"{finding.severity.upper():<7} {where}: {finding.problem}")
+            say(f"        Remedy: {finding.remedy}")
+        warnings = len(findings) - len(errors)
+        say(f"{_count(len(errors), 'error')}, {_count(warnings, 'warning')}.")
+    if errors:
+        first = errors[0]
+        sys.stderr.write(f"penstock: {_count(len(errors), 'problem')}, the first: {first.error}: {first.problem}\n")
+
+
+def show_plan(source: str, tables: Sequence[PlannedTable], *, as_json: bool) -> None:
+    """What a run would do, a line for each table, and the days of each."""
+    if as_json:
+        print_json([table.to_dict() for table in tables])
+        return
+    rows = [
+        {
+            "table": table.table,
+            "mode": table.mode,
+            "missing": len(table.keys("read")),
+            "published": len(table.keys("read again", "unchanged", late=False)),
+            "late": len(table.keys("read again", late=True)),
+            "unchanged": len(table.keys("unchanged")),
+            "rows_expected": _or_unknown(table.total("rows_expected")),
+            "MB_expected": _or_unknown(_megabytes(table.total("bytes_expected"))),
+        }
+        for table in tables
+    ]
+    print_table(f"A run of {source} would take these intervals", rows, tuple(rows[0]))
+    for table in tables:
+        for told, keys in (
+            ("would be read for the first time", table.keys("read")),
+            ("published, would be read again", table.keys("read again", late=False)),
+            ("published, read again as their rows may be late", table.keys("read again", late=True)),
+            ("known to be unchanged, not read", table.keys("unchanged")),
+            ("outside of the declared coverage", table.keys("outside coverage")),
+            ("without objects: a run would refuse them", table.keys("no objects")),
+        ):
+            if keys and keys != ["whole"]:
+                say(f"{table.table}: {told}: {_ranges(keys)}")
+    say("Rows are the source's own estimate. Nothing was read or changed.")
+
+
+def _ranges(keys: Sequence[str]) -> str:
+    """Days in order, runs of days as ``first to last``."""
+    runs: list[list[str]] = []
+    for key in sorted(keys):
+        if runs and date.fromisoformat(key) - date.fromisoformat(runs[-1][-1]) == timedelta(days=1):
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    told = [run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return ", ".join(told[:10]) + (f" and {len(told) - 10} more spans" if len(told) > 10 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _megabytes(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else size_bytes / 1e6
+
+
+def _or_unknown(value: float | None) -> float | str:
+    return "not known" if value is None else value
 
 
 def _short(path: Path) -> str:

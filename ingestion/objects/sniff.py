@@ -36,6 +36,7 @@ SAMPLE_OBJECTS = 3
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _PART = re.compile(r"^(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>[^/]+)$")
 _COMPRESSIONS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC: dict[bytes, Literal["gzip", "zstd"]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _DELIMITERS = ",;\t|"
 _NULLS = ("", "NA", "N/A", "NULL", "null", "None", "\\N", "-")
 _WORDS = ("bool", "int64", "float64", "date", "timestamptz", "string")
@@ -107,8 +108,9 @@ def compression_of(path: str) -> Literal["gzip", "zstd"] | None:
     return next((name for ending, name in _COMPRESSIONS.items() if path.endswith(ending)), None)
 
 
-def unpacked(body: bytes, compression: Literal["gzip", "zstd"] | None) -> bytes:
-    """The first bytes of a text, of the first bytes of an object."""
+def unpacked(body: bytes) -> bytes:
+    """The first bytes of a text, of the first bytes of an object; compressed or not is told by its first bytes."""
+    compression = next((name for magic, name in _MAGIC.items() if body.startswith(magic)), None)
     if compression is None:
         return body
     found = io.BytesIO()
