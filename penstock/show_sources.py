@@ -97,12 +97,11 @@ def show_plan(source: str, tables: Sequence[PlannedTable], *, as_json: bool) -> 
         return
     rows = [
         {
-            "table": table.table,
+            "table": table.table.removeprefix(f"raw.{source}__"),
             "mode": table.mode,
             "missing": len(table.keys("read")),
             "published": len(table.keys("read again", "unchanged", late=False)),
             "late": len(table.keys("read again", late=True)),
-            "unchanged": len(table.keys("unchanged")),
             "rows_expected": _or_unknown(table.total("rows_expected")),
             "MB_expected": _or_unknown(_megabytes(table.total("bytes_expected"))),
         }
