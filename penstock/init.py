@@ -202,7 +202,7 @@ def _draft_table(
         table,
         name,
         catalog=catalog,
-        suggested_type=database.introspection.suggested_type,
+        introspection=database.introspection,
         sample=sample if request.sample else None,
         snapshot_rows=request.snapshot_rows,
     )

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from common.errors import UnknownName
-from ingestion.databases.catalog import Catalog, CatalogTable
-from ingestion.databases.dialect import DatabaseColumn
+from ingestion.databases.catalog import Catalog, CatalogTable, Introspection
 from penstock.init_draft import DraftColumn, DraftTable, distinct, lake_name
 from penstock.init_personal import personal_by_name, personal_by_values
 
@@ -89,7 +88,7 @@ def draft_table(
     name: str,
     *,
     catalog: Catalog,
-    suggested_type: Callable[[DatabaseColumn], str | None],
+    introspection: Introspection,
     sample: Sample | None,
     snapshot_rows: int = SNAPSHOT_ROWS,
 ) -> DraftTable | None:
@@ -99,13 +98,13 @@ def draft_table(
         table: the table.
         name: its name in the lake.
         catalog: the database it is in.
-        suggested_type: the type word of a column.
+        introspection: suggests type words.
         sample: reads a few rows, to see which columns look personal; None to go by names alone.
         snapshot_rows: estimated rows below which it is read whole.
     """
     names = distinct(lake_name(column.name, number=n) for n, column in enumerate(table.columns, start=1))
     doubled = Counter(lake_name(column.name) for column in table.columns)
-    types = [suggested_type(column) for column in table.columns]
+    types = [introspection.suggested_type(column) for column in table.columns]
     personal = _personal(table, name, names, types, sample)
     columns = tuple(
         DraftColumn(
@@ -115,7 +114,8 @@ def draft_table(
             column.nullable,
             description=table.column_descriptions.get(column.name, ""),
             personal=personal.get(each, ""),
-            remark="another column has the same name in the lake" if doubled[lake_name(column.name)] > 1 else "",
+            remark=introspection.type_remark(column)
+            or ("one of several of this name" * (doubled[lake_name(column.name)] > 1)),
         )
         for each, column, word in zip(names, table.columns, types, strict=True)
     )
