@@ -137,8 +137,8 @@ def test_every_yaml_example_is_yaml(path: Path) -> None:
 def test_the_readmes_own_source_and_suite_are_valid() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     spec, suite = (yaml.safe_load(block) for block in blocks)
-    assert SourceSpec.model_validate(spec).raw("orders").name == "shop__orders"
-    assert Suite.model_validate(suite).name == "raw/shop__orders"
+    assert SourceSpec.model_validate(spec).raw("order_item").name == "shop__order_item"
+    assert Suite.model_validate(suite).name == "raw/shop__order_item"
 
 
 def test_no_page_gives_a_setting_that_does_not_exist() -> None:
