@@ -21,8 +21,13 @@ import re
 import socket
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from common.errors import SourceRefused, SourceUnavailable
+from common.settings import Settings
+from ingestion.spec import SourceSpec
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -90,6 +95,18 @@ def check_host(
     return tuple(str(address) for address in addresses)
 
 
+def check_connection(url: SecretStr, spec: SourceSpec, settings: Settings) -> tuple[str, ...]:
+    """Judge the host in the URL of a source's connection; see :func:`check_host`.
+
+    Args:
+        url: the connection's URL, known to be well-formed.
+        spec: the source, for messages.
+        settings: ``allowed_hosts``.
+    """
+    host = urlsplit(url.get_secret_value()).hostname or ""
+    return check_host(host, allowed=settings.allowed_hosts, source=spec.source, connection=spec.connection)
+
+
 def is_forbidden(address: Address) -> bool:
     """Whether no source may ever live at this address, or at the IPv4 address that is wrapped in it."""
     return any(
@@ -127,7 +144,9 @@ def _resolved(name: str, source: str | None) -> list[Address]:
         return list(dict.fromkeys(ipaddress.ip_address(answer[4][0]) for answer in answers))
     except (OSError, UnicodeError, ValueError):
         raise SourceUnavailable(
-            f"The host {name} cannot be found.", source=source, remedy="check the connection's host and the DNS"
+            f"The host {name} does not answer: its name cannot be found.",
+            source=source,
+            remedy="check the connection's host and the DNS",
         ) from None
 
 

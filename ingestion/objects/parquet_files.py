@@ -181,7 +181,8 @@ class ParquetObject:
         try:
             for nanoseconds, microseconds in self._both(name):
                 # Both may have run over - INT96 holds more than 64 bits of nanoseconds - and then run over alike.
-                rest: Any = pc.fill_null(pc.subtract(nanoseconds, pc.multiply(microseconds, pa.scalar(1000))), 0)
+                cut: Any = pc.subtract(nanoseconds, pc.multiply(microseconds, pa.scalar(1000)))
+                rest = pc.fill_null(cut, 0)
                 positions = pc.indices_nonzero(rest)
                 if len(positions):
                     lines = pc.add(positions.cast(pa.int64()), pa.scalar(first))
