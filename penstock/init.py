@@ -143,7 +143,8 @@ def init(settings: Settings, request: InitRequest, *, progress: Progress) -> Ini
         if kind == "objects":
             from penstock.init_objects import draft_objects
 
-            draft = draft_objects(request, connection, url, owner=_owner(request, ""), progress=progress)
+            owner, hosts = _owner(request, ""), settings.allowed_hosts
+            draft = draft_objects(request, connection, url, owner=owner, allowed_hosts=hosts, progress=progress)
         else:
             draft = _draft_database(settings, request, kind, connection, url, progress)
         files = files_of(draft, settings.sources, settings.suites)
@@ -228,7 +229,7 @@ def _kind(url: SecretStr) -> str:
             return "objects"
     raise SettingsError(
         "The connection's URL is none of a source that Penstock knows.",
-        remedy=f"begin it with {', '.join(f'{scheme}://' for scheme in DATABASE_KINDS)} or s3://",
+        remedy=f"begin it with {', '.join(f'{scheme}://' for scheme in DATABASE_KINDS)}, s3:// or file:///",
     )
 
 

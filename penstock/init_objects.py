@@ -1,8 +1,9 @@
-"""A bucket -> suggestions: a table for each layout of keys that names a day, its columns from a few sampled objects."""
+"""A bucket or folder -> suggestions: a table for each layout of keys that names a day, columns from sampled objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,20 @@ from pydantic import SecretStr, ValidationError
 
 from common.errors import EmptyBatch, UnknownName
 from common.intervals import zone
-from ingestion.objects.client import Bucket
 from ingestion.objects.sniff import (
     SAMPLE_BYTES,
+    SAMPLE_PARQUET_BYTES,
     KeyGroup,
     Sniffed,
     compression_of,
+    first_bytes,
     group_keys,
     sniff_csv,
+    sniff_json,
+    sniff_parquet,
     unpacked,
 )
+from ingestion.objects.stores import ObjectStore, open_store
 from ingestion.spec import Objects
 from penstock.init_draft import DraftColumn, DraftSource, DraftTable, distinct, lake_name
 from penstock.init_personal import personal_by_name, personal_by_values
@@ -37,9 +42,10 @@ def draft_objects(
     url: SecretStr,
     *,
     owner: str,
+    allowed_hosts: Sequence[str],
     progress: Callable[[str, int, int, str], None],
 ) -> DraftSource:
-    """Describe a bucket.
+    """Describe a bucket or a folder.
 
     Raises:
         SettingsError: the URL is malformed.
@@ -51,8 +57,10 @@ def draft_objects(
     progress(stage, 0, 1, "listing")
     left_out: list[tuple[str, str]] = []
     tables: list[DraftTable] = []
-    with Bucket.open(url.get_secret_value(), source=request.source) as bucket:
-        listed = list(islice(bucket.objects(request.prefix), LISTED_OBJECTS))
+    store = open_store(url, source=request.source, connection=connection, allowed_hosts=allowed_hosts)
+    with closing(store):
+        store.check()
+        listed = list(islice(store.objects(request.prefix), LISTED_OBJECTS))
         groups, without = group_keys(listed)
         if without:
             example = "its key does not name one day as YYYY-MM-DD"
@@ -60,19 +68,17 @@ def draft_objects(
         names = distinct(lake_name(group.name) for group in groups)
         for asked in (*request.tables, *request.exclude):
             if asked not in names:
-                raise UnknownName(
-                    f"The bucket has no table {asked!r}.", table=asked, remedy=f"use one of {', '.join(names)}"
-                )
+                raise UnknownName(f"There is no table {asked!r}.", table=asked, remedy=f"use one of {', '.join(names)}")
         for done, (group, name) in enumerate(zip(groups, names, strict=True), start=1):
             if name in request.exclude or (request.tables and name not in request.tables):
                 continue
-            drafted = _draft(bucket, group, name, sample=request.sample)
+            drafted = _draft(store, group, name, sample=request.sample)
             if isinstance(drafted, str):
                 left_out.append((group.path, drafted))
             else:
                 tables.append(drafted)
             progress(stage, done, len(groups), name)
-        place = str(bucket.location)
+        place = str(store)
     if not tables:
         told = "; ".join(f"{name}: {why}" for name, why in left_out)[:400]
         raise EmptyBatch(
@@ -96,29 +102,32 @@ def draft_objects(
     )
 
 
-def _draft(bucket: Bucket, group: KeyGroup, name: str, *, sample: bool) -> DraftTable | str:
+_FORMATS = {
+    **dict.fromkeys((".csv", ".txt"), "csv"),
+    ".tsv": "tsv",
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
+    ".parquet": "parquet",
+}
+"""Format by a key's ending."""
+
+
+def _draft(store: ObjectStore, group: KeyGroup, name: str, *, sample: bool) -> DraftTable | str:
     """The suggestion for one layout; or, as a text, why there is none."""
     compression = compression_of(group.path)
     plain = group.path.removesuffix(".gz").removesuffix(".zst")
-    if not plain.endswith((".csv", ".tsv", ".txt")):
-        return "its ending is none of .csv, .tsv and .txt"
-    layout: dict[str, Any] = {"path": group.path, "format": "csv", "compression": compression or "none"}
+    form = next((form for ending, form in _FORMATS.items() if plain.endswith(ending)), None)
+    if form is None:
+        return f"its ending is none of {', '.join(_FORMATS)}, plain or .gz or .zst"
+    layout: dict[str, Any] = {"path": group.path, "format": form}
+    if compression:
+        layout["compression"] = compression
     try:
         Objects.model_validate(layout)
     except ValidationError as error:
         return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
-    bodies = []
-    for each in group.samples():
-        body = bucket.read(each.key, first_bytes=SAMPLE_BYTES)
-        text = unpacked(body)
-        bodies.append((text, each.size_bytes <= SAMPLE_BYTES and len(text) < SAMPLE_BYTES))
-    found = sniff_csv(bodies)
+    found = _sniffed(store, group, form)
     if isinstance(found, str):
         return found
-    unusual = [column for column in found.names if lake_name(column) != column]
-    if unusual:
-        return f"its header has names that a column of the lake cannot have: {', '.join(unusual)}"
-    layout |= {"delimiter": found.delimiter, "null_tokens": found.null_tokens}
     days, count = group.days(), len(group.objects)
     reason = f"{count:,} objects of {days[0]} to {days[-1]}; the types are those of {found.rows:,} sampled rows"
     return DraftTable(
@@ -128,15 +137,27 @@ def _draft(bucket: Bucket, group: KeyGroup, name: str, *, sample: bool) -> Draft
         "append",
         reason,
         _columns(name, found, sample=sample),
-        objects=layout,
+        objects=layout | {key: value for key, value in found.layout.items() if (form, value) != ("tsv", "\t")},
         key_remark="no key: objects declare none; name one, if a row has one",
     )
 
 
+def _sniffed(store: ObjectStore, group: KeyGroup, form: str) -> Sniffed | str:
+    if form == "parquet":
+        small = [each for each in group.samples() if each.size_bytes <= SAMPLE_PARQUET_BYTES]
+        return sniff_parquet([first_bytes(store, each, SAMPLE_PARQUET_BYTES) for each in small])
+    bodies = []
+    for each in group.samples():
+        text = unpacked(first_bytes(store, each, SAMPLE_BYTES))
+        bodies.append((text, each.size_bytes <= SAMPLE_BYTES and len(text) < SAMPLE_BYTES))
+    return sniff_json(bodies) if form == "jsonl" else sniff_csv(bodies)
+
+
 def _columns(table: str, found: Sniffed, *, sample: bool) -> tuple[DraftColumn, ...]:
+    names = distinct(lake_name(name, number=n) for n, name in enumerate(found.names, start=1))
     columns = []
-    for name, word, values in zip(found.names, found.types, found.values, strict=True):
+    for name, original, word, values in zip(names, found.names, found.types, found.values, strict=True):
         looks = personal_by_values(values) if sample and word in {"string", "int64"} else ""
         personal = "; ".join(filter(None, (personal_by_name(table, name), looks)))
-        columns.append(DraftColumn(name, name, word, nullable=True, personal=personal))
+        columns.append(DraftColumn(name, original, word, nullable=True, personal=personal))
     return tuple(columns)

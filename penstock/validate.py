@@ -8,6 +8,7 @@ large source than on a small one. An *error* would refuse a run; a *warning* let
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,8 @@ from common.errors import PenstockError, SourceSchemaError, SpecError, UnknownNa
 from common.settings import Settings
 from ingestion.databases.catalog import CatalogTable
 from ingestion.databases.inspection import Inspection, inspecting
-from ingestion.objects.client import Bucket, StoredObject
-from ingestion.objects.sniff import SAMPLE_BYTES, sniff_csv, unpacked
+from ingestion.objects.sniff import SAMPLE_BYTES, first_bytes, sniff_csv, unpacked
+from ingestion.objects.stores import ObjectStore, StoredObject, open_store
 from ingestion.spec import SourceSpec, TableSpec, load_source
 from lake.lake import Lake
 from quality.suite import load_suite
@@ -97,9 +98,12 @@ def _check_source(settings: Settings, path: Path) -> list[Finding]:
     try:
         url = settings.connection(spec.connection)
         if spec.kind == "objects":
-            with Bucket.open(url.get_secret_value(), source=spec.source) as bucket:
+            hosts = settings.allowed_hosts
+            store = open_store(url, source=spec.source, connection=spec.connection, allowed_hosts=hosts)
+            with closing(store):
+                store.check()
                 for table in spec.tables:
-                    findings += _check_objects(bucket, spec, table)
+                    findings += _check_objects(store, spec, table)
         else:
             with inspecting(spec, url, Lake(settings)) as database:
                 schemas = {table.schema_name for table in spec.tables}
@@ -185,23 +189,23 @@ def _key_and_index(table: TableSpec, found: CatalogTable, columns: set[str]) -> 
             )
 
 
-def _check_objects(bucket: Bucket, spec: SourceSpec, table: TableSpec) -> Iterator[Finding]:
+def _check_objects(store: ObjectStore, spec: SourceSpec, table: TableSpec) -> Iterator[Finding]:
     layout = table.objects
     if layout is None:
         return
     pattern = layout.key_pattern()
     newest: StoredObject | None = None
-    for each in bucket.objects(layout.prefix):
+    for each in store.objects(layout.prefix):
         if pattern.fullmatch(each.key) and (newest is None or each.modified_at >= newest.modified_at):
             newest = each
     if newest is None:
-        problem = f"No object of {bucket.location} matches {layout.path}."
+        problem = f"No object of {store} matches {layout.path}."
         yield Finding(spec.source, table.name, "warning", "", problem, "correct 'path', or wait for the objects", 0)
         return
-    if not newest.key.removesuffix(".gz").removesuffix(".zst").endswith((".csv", ".tsv", ".txt")):
+    if layout.format not in {"csv", "tsv"} or not layout.header or layout.compression == "zip":
         return
-    body = unpacked(bucket.read(newest.key, first_bytes=SAMPLE_BYTES))
-    found = sniff_csv([(body, newest.size_bytes <= SAMPLE_BYTES)])
+    body = unpacked(first_bytes(store, newest, SAMPLE_BYTES)).decode(layout.codec, errors="replace").encode()
+    found = sniff_csv([(body, newest.size_bytes <= SAMPLE_BYTES)], delimiter=layout.separator)
     names = [] if isinstance(found, str) else found.names
     missing = [column.in_source for column in table.columns if column.in_source not in names]
     if missing:

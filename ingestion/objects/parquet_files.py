@@ -210,6 +210,13 @@ class ParquetObject:
         )
 
 
+def fitting_word(kind: pa.DataType) -> str | None:
+    """The narrowest type word that a column of this type may be declared as; None if there is none."""
+    decimals = [f"decimal({kind.precision},{kind.scale})"] if pa.types.is_decimal(kind) else []
+    words = ["bool", "int32", "int64", "float32", "float64", *decimals, "date", "time", "timestamp", "timestamptz"]
+    return next((word for word in [*words, "string", "binary"] if _fits(kind, word, int96=False)), None)
+
+
 def _fits(kind: pa.DataType, word: str, *, int96: bool) -> bool:  # noqa: PLR0912, C901 - one case per type
     """Whether a column of this type may be declared so; see the table above."""
     if isinstance(kind, pa.DictionaryType):

@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ingestion.objects.client import StoredObject
+from ingestion.objects.parquet_files import fitting_word
+from ingestion.objects.stores import ObjectStore, StoredObject
 from ingestion.objects.text_types import exact_cast
 from ingestion.spec import ColumnSpec
 from lake.sql import identifier
 
 SAMPLE_BYTES = 1 << 20
-"""How much of an object is looked at."""
+"""How much of an object of text is looked at."""
+
+SAMPLE_PARQUET_BYTES = 64 << 20
+"""The largest Parquet object that is looked at: its schema stands at its end."""
 
 SAMPLE_OBJECTS = 3
 
@@ -72,19 +78,17 @@ class Sniffed:
     """What the sampled bytes say.
 
     Attributes:
-        delimiter: what parts two values of a line.
-        null_tokens: texts that stand for null.
-        names: the header's names.
-        types: a type word for each.
+        layout: keys of the ``objects:`` section that they decide: delimiter and null tokens.
+        names: the columns' names.
+        types: a type word for each; None if no word holds it.
         nullable: whether a null was seen in each.
         rows: rows looked at.
         values: some values of each column, for those who ask what they look like.
     """
 
-    delimiter: str
-    null_tokens: list[str]
+    layout: dict[str, Any]
     names: list[str]
-    types: list[str]
+    types: list[str | None]
     nullable: list[bool]
     rows: int
     values: list[list[str]] = field(repr=False)
@@ -121,19 +125,20 @@ def unpacked(body: bytes) -> bytes:
     return found.getvalue()
 
 
-def sniff_csv(bodies: Sequence[tuple[bytes, bool]]) -> Sniffed | str:
+def sniff_csv(bodies: Sequence[tuple[bytes, bool]], *, delimiter: str | None = None) -> Sniffed | str:
     """What CSV objects hold; or, as a text, why they are no CSV with a header.
 
     Args:
         bodies: of each object its first bytes, unpacked, and whether that is all of it.
+        delimiter: what parts two values; found out by default.
     """
     header: list[str] | None = None
-    delimiter, rows = ",", list[list[str]]()
+    rows: list[list[str]] = []
     for body, is_whole in bodies:
         text = body.decode("utf-8-sig", errors="replace") if is_whole else _whole_lines(body)
         if "\ufffd" in text or "\0" in text:
             return "not UTF-8 text"
-        delimiter = delimiter if header else _delimiter(text)
+        delimiter = delimiter or _delimiter(text)
         parsed = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
         if not parsed:
             continue
@@ -146,12 +151,78 @@ def sniff_csv(bodies: Sequence[tuple[bytes, bool]]) -> Sniffed | str:
         return "its objects are empty"
     if len(set(header)) < len(header) or any(not name.strip() or _is_number(name) for name in header):
         return "its first line does not name the columns"
-    return _typed(header, delimiter, rows)
+    return _typed(header, delimiter or ",", rows)
+
+
+def sniff_json(bodies: Sequence[tuple[bytes, bool]]) -> Sniffed | str:
+    """What objects of JSON lines hold; or, as a text, why they are none. Arguments as of :func:`sniff_csv`."""
+    rows: list[dict[str, Any]] = []
+    for body, is_whole in bodies:
+        text = body.decode("utf-8-sig", errors="replace") if is_whole else _whole_lines(body)
+        for line in filter(str.strip, text.split("\n")):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                return "its lines are not one JSON object each"
+            rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if not names:
+        return "its objects are empty"
+    given = [[row[name] for row in rows if row.get(name) is not None] for name in names]
+    with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False}) as connection:
+        types: list[str | None] = [_json_type(connection, each) for each in given]
+    values = [[value if isinstance(value := row.get(name), str) else "" for row in rows[:200]] for name in names]
+    return Sniffed({}, names, types, [any(row.get(name) is None for row in rows) for name in names], len(rows), values)
+
+
+def _json_type(connection: duckdb.DuckDBPyConnection, values: list[Any]) -> str:
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return "bool"
+    if kinds == {int} and all(-(1 << 63) <= value < 1 << 63 for value in values):
+        return "int64"
+    if kinds and kinds <= {int, float}:
+        return "float64"
+    words = ("date", "timestamptz")
+    return _fitting_type(connection, values, words) if kinds == {str} else "string"
+
+
+def sniff_parquet(bodies: Sequence[bytes]) -> Sniffed | str:
+    """What Parquet objects hold; or, as a text, why they are none."""
+    schemas, rows = [], 0
+    for body in bodies:
+        try:
+            with pq.ParquetFile(pa.BufferReader(body)) as file:
+                schemas.append(file.schema_arrow)
+                rows += file.metadata.num_rows
+        except (pa.ArrowException, OSError, ValueError):
+            return "not Parquet"
+    if not schemas:
+        return "its objects are empty"
+    if any(schema.names != schemas[0].names or schema.types != schemas[0].types for schema in schemas):
+        return "its objects have different schemas"
+    names = schemas[0].names
+    types = [fitting_word(kind) for kind in schemas[0].types]
+    return Sniffed({}, names, types, [True] * len(names), rows, [[] for _ in names])
+
+
+def first_bytes(store: ObjectStore, found: StoredObject, size_bytes: int) -> bytes:
+    """The beginning of an object as it is stored."""
+    taken = b""
+    with closing(store.stream(found)) as blocks:  # type: ignore[type-var]
+        for block in blocks:
+            taken += block
+            if len(taken) >= size_bytes:
+                break
+    return taken[:size_bytes]
 
 
 def _typed(header: list[str], delimiter: str, rows: list[list[str]]) -> Sniffed:
     tokens: dict[str, None] = {"": None}
-    types, nullable = [], []
+    types: list[str | None] = []
+    nullable: list[bool] = []
     with duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False}) as connection:
         for n in range(len(header)):
             values = [row[n] for row in rows]
@@ -162,13 +233,16 @@ def _typed(header: list[str], delimiter: str, rows: list[list[str]]) -> Sniffed:
             types.append(word)
             nullable.append(bool(nulls))
     samples = [[row[n] for row in rows[:200]] for n in range(len(header))]
-    return Sniffed(delimiter, list(tokens), header, types, nullable, len(rows), samples)
+    layout: dict[str, Any] = {"null_tokens": list(tokens)} if len(tokens) > 1 else {}
+    if delimiter != ",":
+        layout["delimiter"] = delimiter
+    return Sniffed(layout, header, types, nullable, len(rows), samples)
 
 
-def _fitting_type(connection: duckdb.DuckDBPyConnection, values: list[str]) -> str:
-    """The first type word that the reader would convert every value to."""
+def _fitting_type(connection: duckdb.DuckDBPyConnection, values: list[str], words: Sequence[str] = _WORDS) -> str:
+    """The first type word that the reader would convert every value to; else string."""
     connection.register("sampled", pa.table({"value": values}))
-    for word in _WORDS:
+    for word in words:
         cast = exact_cast(ColumnSpec(name="value", type=word))
         sql = f"SELECT count(*) FROM sampled WHERE ({cast}) IS NULL"
         if word == "bool":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from datetime import date
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.command_line import Answer
@@ -206,3 +211,30 @@ def test_a_bucket_is_described_by_its_keys_and_a_few_objects_and_then_read_in_fu
     assert done.code == 0, done.err
     (line,) = json.loads(done.out)["tables"]
     assert (line["intervals"], line["rows_in"], line["published"]) == (2, 8, 8)
+
+
+def test_a_folder_of_every_format_is_described_and_then_read_in_full(tmp_path: Path) -> None:
+    exports = tmp_path / "exports"
+    rows = {"Id": [1, 2], "Made On": [date(2013, 1, 1), date(2013, 1, 2)], "price": [1.5, None]}
+    for folder in ("tabs", "lines", "columns"):
+        (exports / folder).mkdir(parents=True)
+    tabs = "Id\tMade On\tprice\n1\t2013-01-01\t1.5\n2\t2013-01-02\t\n"
+    (exports / "tabs" / "2013-01-01.tsv.gz").write_bytes(gzip.compress(tabs.encode()))
+    lines = '{"Id": 1, "Made On": "2013-01-01", "price": 1.5}\n{"Id": 2, "Made On": "2013-01-02", "price": null}\n'
+    (exports / "lines" / "2013-01-01.jsonl.zst").write_bytes(pa.compress(lines.encode(), "zstd", asbytes=True))
+    pq.write_table(pa.table(rows), exports / "columns" / "2013-01-01.parquet")
+    door = Door(tmp_path, {"shop": f"file://{exports}"})
+    answer = door.run("init", "shop", "--owner", "me@example.org", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["left_out"] == []
+    assert door.run("validate", "--connect").code == 0
+    done = door.run("run", "--source", "shop", "--from", "2013-01-01", "--to", "2013-01-02", "--no-build", "--json")
+    assert (done.code, [line["published"] for line in json.loads(done.out)["tables"]]) == (0, [2, 2, 2]), done.err
+    for table in ("tabs", "lines", "columns"):
+        asked = door.run(
+            "query", "--lake", f"select id, made_on, price, typeof(made_on) as t from raw.shop__{table}", "--json"
+        )
+        assert json.loads(asked.out) == [
+            {"id": 1, "made_on": "2013-01-01", "price": 1.5, "t": "DATE"},
+            {"id": 2, "made_on": "2013-01-02", "price": None, "t": "DATE"},
+        ]

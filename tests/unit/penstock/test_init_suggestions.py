@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.objects.client import StoredObject
-from ingestion.objects.sniff import group_keys, sniff_csv, unpacked
+from ingestion.objects.sniff import group_keys, sniff_csv, sniff_json, unpacked
+from ingestion.objects.stores import StoredObject
 from ingestion.spec import SourceSpec
 from penstock.init_draft import DraftColumn, DraftSource, DraftTable, distinct, lake_name
 from penstock.init_files import files_of, spec_text, suite_text, write_files
@@ -149,11 +149,25 @@ def test_types_are_those_the_reader_can_convert_to() -> None:
     text = "id;price;day;note;at;flag\n1;1.5;2013-01-01;NA;2013-01-01T10:00:00Z;true\n2;NA;2013-01-02;b;;false\n"
     found = sniff_csv([(text.encode(), True)])
     assert not isinstance(found, str)
-    assert found.delimiter == ";"
     assert found.names == ["id", "price", "day", "note", "at", "flag"]
     assert found.types == ["int64", "float64", "date", "string", "timestamptz", "bool"]
     assert found.nullable == [False, True, False, False, True, False]
-    assert sorted(found.null_tokens) == ["", "NA"]
+    assert found.layout == {"null_tokens": ["", "NA"], "delimiter": ";"}
+
+
+def test_json_lines_are_typed_by_their_values_and_a_missing_one_is_null() -> None:
+    text = '{"id": 1, "at": "2013-01-01", "x": 1, "tags": [1], "ok": true}\n{"id": 2, "at": "2013-01-02", "x": 1.5}\n'
+    found = sniff_json([(text.encode(), True)])
+    assert not isinstance(found, str)
+    assert dict(zip(found.names, found.types, strict=True)) == {
+        "id": "int64",
+        "at": "date",
+        "x": "float64",
+        "tags": "string",
+        "ok": "bool",
+    }
+    assert found.nullable == [False, False, False, True, True]
+    assert sniff_json([(b"[1, 2]\n", True)]) == "its lines are not one JSON object each"
 
 
 @pytest.mark.parametrize(
