@@ -1,4 +1,4 @@
-"""A real MariaDB for tests and benchmarks: the machine's own program, started by hand in a folder and stopped by its pid.
+"""A real MariaDB for tests and benchmarks: the machine's own program, started by hand in a folder, stopped by its pid.
 
 There is no wheel of it, so it is the one service that may be missing: ``apt-get install mariadb-server-core
 mariadb-client-core`` (or all of ``mariadb-server``). No system service is used or touched.
