@@ -7,6 +7,7 @@ a protection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -15,9 +16,19 @@ from ingestion.spec import TableSpec
 from lake.sql import identifier
 
 
-def postgres_query(table: TableSpec) -> str:
-    """One row: ``rows``, then for each column the count of values and the sum of their hashes."""
-    terms = ", ".join(_postgres(column.in_source, column.type, n) for n, column in enumerate(table.columns))
+def postgres_query(table: TableSpec, values: Mapping[str, str] | None = None, *, charset: str = "") -> str:
+    """One row: ``rows``, then for each column the count of values and the sum of their hashes.
+
+    Args:
+        table: the table.
+        values: SQL of a column's value as it is read, by its name in the lake; the column itself where there is none.
+        charset: the server's character set: hashes are those of UTF-8.
+    """
+    recoded = charset not in {"", "UTF8", "SQL_ASCII"}
+    terms = ", ".join(
+        _postgres((values or {}).get(column.name) or identifier(column.in_source), column.type, n, recoded=recoded)
+        for n, column in enumerate(table.columns)
+    )
     return f"SELECT count(*) AS total, {terms} FROM {identifier(table.schema_name)}.{identifier(table.in_source)}"
 
 
@@ -37,22 +48,31 @@ def named(table: TableSpec, row: tuple[Any, ...]) -> dict[str, Any]:
     return figures
 
 
-def _postgres(name: str, kind: str, position: int) -> str:
-    column = identifier(name)
-    instant = f"CASE WHEN isfinite({column}) THEN (extract(epoch from {column}) * 1000000)::numeric(30,0)::text END"
+def _postgres(value: str, kind: str, position: int, *, recoded: bool) -> str:
     text = {
-        "timestamptz": instant,
-        "timestamp": instant,
-        "date": f"CASE WHEN isfinite({column}) THEN ({column} - DATE '1970-01-01')::text END",
-        "time": f"(extract(epoch from {column}) * 1000000)::bigint::text",
-        "float64": f"('x' || encode(float8send({column}), 'hex'))::bit(64)::bigint::text",
-        "float32": f"('x' || encode(float8send({column}::float8), 'hex'))::bit(64)::bigint::text",
-        "binary": f"encode({column}, 'hex')",
-    }.get(kind, f"{column}::text")
+        "timestamptz": _epoch_us("timestamptz", value),
+        "timestamp": _epoch_us("timestamp", value),
+        "date": f"CASE WHEN isfinite({value}) THEN ({value} - DATE '1970-01-01')::text END",
+        "time": f"('x' || encode(time_send({value}), 'hex'))::bit(64)::bigint::text",
+        "float64": f"('x' || encode(float8send({value}), 'hex'))::bit(64)::bigint::text",
+        "float32": f"('x' || encode(float8send({value}::float8), 'hex'))::bit(64)::bigint::text",
+        "binary": f"encode({value}, 'hex')",
+    }.get(kind, f"{value}::text")
     if kind.startswith("decimal"):  # with the declared number of decimals, as the lake writes it
-        text = _pointed(f"{column}::{kind.replace('decimal', 'numeric')}::text")
+        text = _pointed(f"{value}::{kind.replace('decimal', 'numeric')}::text")
+    if kind == "string" and recoded:
+        text = f"convert_to({text}, 'UTF8')"
     total = f"sum(('x' || substr(md5({text}), 1, 8))::bit(32)::bigint)::text"
-    return f"count({column}) AS values_{position}, {total} AS sum_{position}"
+    return f"count({value}) AS values_{position}, {total} AS sum_{position}"
+
+
+def _epoch_us(kind: str, value: str) -> str:
+    """SQL of a finite instant's microseconds since 1970, from its binary form.
+
+    ``extract(epoch ...)`` is a float before PostgreSQL 14 and loses microseconds.
+    """
+    since_2000 = f"('x' || encode({kind}_send({value}), 'hex'))::bit(64)::bigint"
+    return f"CASE WHEN isfinite({value}) THEN ({since_2000} + 946684800000000)::text END"
 
 
 def _duckdb(name: str, kind: str) -> str:

@@ -26,12 +26,16 @@ class DatabaseColumn:
         type: the database's own spelling, e.g. ``numeric(10,2)``.
         category: PostgreSQL's ``typtype``: ``e`` for an enum, ``b`` for a base type; ``b`` elsewhere.
         nullable: whether the database allows nulls.
+        charset: the character set in which the server holds its text, in the server's spelling; empty if unknown.
+        domain: the domain it is declared with, of which ``type`` is the base type; empty if it is none.
     """
 
     name: str
     type: str
     category: str
     nullable: bool
+    charset: str = ""
+    domain: str = ""
 
 
 @dataclass(frozen=True)

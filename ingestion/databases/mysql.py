@@ -84,9 +84,12 @@ class MysqlDialect:
         rows = piece_rows(session, schema, table.in_source, self._most_rows) if total > 1 else 1
         if total <= rows:
             return Pieces(iter([where]), total)
-        names = primary_key(session, schema, table.in_source)
-        names = names or [table.column(name).in_source for name in table.primary_key]
-        key = usable_key([columns[name] for name in names]) if set(names) <= set(columns) else ()
+        keys = [
+            primary_key(session, schema, table.in_source),
+            [table.column(name).in_source for name in table.primary_key],
+        ]
+        usable = (usable_key([columns[name] for name in names]) for names in keys if set(names) <= set(columns))
+        key = next(filter(None, usable), ())
         return Pieces(cut(session, relation, where, key, total=total, rows=rows), total)
 
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:

@@ -1,31 +1,55 @@
-"""PostgreSQL's SQL: its catalog, which type word each column may become, and the expression that makes it exact.
+"""PostgreSQL's SQL: its catalog, the conditions of an interval, a row that is set apart, its checksums.
 
-DuckDB's scanner loses values silently for some types (unconstrained numeric becomes double, numeric NaN becomes 0,
-infinite timestamps become integer extremes). So every column is cast on the server to a type that crosses exactly, and
-values that have no exact form are recognised there and go to quarantine instead.
+What becomes of a column of which type is in ``postgres_types.py`` and, where the spec declares a cast, in
+``postgres_casts.py``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
 from ingestion.databases import checksums
 from ingestion.databases.dialect import DatabaseColumn, Pieces, Session
+from ingestion.databases.postgres_casts import cast
+from ingestion.databases.postgres_types import Reading, exact, kind_of, not_utf8, text_of, valid_bytes
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.sql import identifier, literal
 
-_INTEGERS = {"smallint": 2, "integer": 4, "bigint": 8}
-_TEXT = {"text", "uuid", "json", "jsonb", "xml", "inet", "cidr", "macaddr", "interval", "numeric", "money"}
-_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
-_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_COLUMNS = """
+WITH RECURSIVE columns AS (
+    SELECT a.attnum, a.attname, a.attnotnull AS required, a.atttypid AS type_id, a.atttypmod AS modifier, NULL AS domain
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = {schema} AND c.relname = {table}
+    AND a.attnum > 0 AND NOT a.attisdropped AND has_table_privilege(c.oid, 'SELECT')
+    UNION ALL
+    SELECT attnum, attname, required OR t.typnotnull, t.typbasetype, t.typtypmod,
+        coalesce(domain, format_type(type_id, NULL))
+    FROM columns JOIN pg_type t ON t.oid = type_id WHERE t.typtype = 'd'
+)
+SELECT attname::text, format_type(type_id, modifier), t.typtype::text, NOT required,
+    current_setting('server_encoding'), coalesce(domain, '')
+FROM columns JOIN pg_type t ON t.oid = type_id WHERE t.typtype <> 'd' ORDER BY attnum
+"""
+"""A column of a domain is described by the type that the domain is made of, however deep."""
+
+_JSON_KINDS = {
+    *("smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "date"),
+    *("timestamp without time zone", "timestamp with time zone", "time without time zone"),
+}
+"""Types of which ``to_json`` loses nothing (NaN and infinity become texts); all others are told as their text."""
 
 
 class PostgresDialect:
-    """See :class:`ingestion.databases.dialect.Dialect`."""
+    """See :class:`ingestion.databases.dialect.Dialect`.
+
+    It remembers the columns it was asked for: a row that is set apart and a checksum need their types as well.
+    """
 
     kind = "postgresql"
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Mapping[str, DatabaseColumn]] = {}
 
     def quote(self, name: str) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -33,14 +57,10 @@ class PostgresDialect:
 
     def columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        rows = session.rows(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typtype::text, a.attnotnull "
-            "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "JOIN pg_type t ON t.oid = a.atttypid "
-            f"WHERE n.nspname = {literal(table.schema_name)} AND c.relname = {literal(table.in_source)} "
-            "AND a.attnum > 0 AND NOT a.attisdropped AND has_table_privilege(c.oid, 'SELECT') ORDER BY a.attnum"
-        )
-        return {row[0]: DatabaseColumn(row[0], row[1], row[2], not row[3]) for row in rows}
+        names = {"schema": literal(table.schema_name), "table": literal(table.in_source)}
+        found = {row[0]: DatabaseColumn(*row) for row in session.rows(_COLUMNS.format(**names))}
+        self._known[(table.schema_name, table.in_source)] = found
+        return found
 
     def relation(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -48,11 +68,13 @@ class PostgresDialect:
 
     def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        return exact_expression(column, spec.type)
+        found = reading(column, spec)
+        return found.expression if found else None
 
     def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        return unrepresentable_condition(column, spec.type)
+        found = reading(column, spec)
+        return (found.unfit, found.reason) if found and found.unfit else None
 
     def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -79,84 +101,66 @@ class PostgresDialect:
         """
         reasons = ", ".join(f"CASE WHEN {condition} THEN {literal(reason)} END" for condition, reason in conditions)
         bad = " OR ".join(condition for condition, _ in conditions)
+        names = [column.name for column in table.columns]
+        position = f"concat_ws(', ', 'key ' || {self._json_of(table, table.primary_key)}{self._bad_bytes(table)})"
         return (
-            f"SELECT 'exact_value' AS rule, concat_ws('; ', {reasons}) AS reason, "
-            f"'key ' || {_json_of(table, table.primary_key)} AS position, "
-            f"{_json_of(table, [column.name for column in table.columns])} AS row "
+            f"SELECT 'exact_value' AS rule, concat_ws('; ', {reasons}) AS reason, {position} AS position, "
+            f"{self._json_of(table, names)} AS row "
             f"FROM {self.relation(table)} AS _source WHERE {where} AND ({bad}) IS TRUE"
         )
 
     def checksums(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        return checksums.postgres_query(table)
-
-
-def _json_of(table: TableSpec, names: Sequence[str]) -> str:
-    """SQL of some columns of ``_source`` as one JSON text, under their names in the lake."""
-    columns = ", ".join(f"_source.{identifier(table.column(name).in_source)} AS {identifier(name)}" for name in names)
-    return f"(SELECT to_json(_row)::text FROM (SELECT {columns}) AS _row)"
-
-
-def exact_expression(column: DatabaseColumn, declared: str) -> str | None:
-    """SQL that yields ``column`` exactly as the declared type; None if that is not possible."""
-    name = identifier(column.name)
-    kind = re.sub(r"\(\d+\)", "", column.type)
-    simple = {
-        "bool": {"boolean"},
-        "float32": {"real"},
-        "date": {"date"},
-        "time": {"time without time zone"},
-        "timestamp": {"timestamp without time zone"},
-        "timestamptz": {"timestamp with time zone"},
-        "binary": {"bytea"},
-    }
-    if declared in simple:
-        return name if kind in simple[declared] else None
-    if declared in {"int32", "int64"}:
-        width = 4 if declared == "int32" else 8
-        return f"{name}::int{width}" if _INTEGERS.get(kind, 99) <= width else None
-    if declared == "float64":
-        return f"{name}::float8" if kind in {"real", "double precision"} else None
-    if declared == "string":
-        fits = kind in _TEXT or kind.startswith(("character", "numeric")) or column.category == "e"
-        return f"{name}::text" if fits else None
-    return _decimal(column, declared)
-
-
-def _decimal(column: DatabaseColumn, declared: str) -> str | None:
-    wanted = _DECIMAL.fullmatch(declared)
-    if wanted is None:
-        return None
-    precision, scale = int(wanted[1]), int(wanted[2])
-    if column.type in _INTEGERS:
-        digits = {"smallint": 5, "integer": 10, "bigint": 19}[column.type]
-        return f"{identifier(column.name)}::numeric({precision},{scale})" if digits <= precision - scale else None
-    have = _NUMERIC.fullmatch(column.type)
-    if have is None:
-        return None
-    have_precision, have_scale = int(have[1]), int(have[2])
-    if have_scale > scale or have_precision - have_scale > precision - scale:
-        return None
-    return f"{identifier(column.name)}::numeric({precision},{scale})"
-
-
-def unrepresentable_condition(column: DatabaseColumn, declared: str) -> tuple[str, str] | None:
-    """SQL that is true for values without an exact form (and false or null for others), and the reason.
-
-    None if every value has one.
-
-    DuckDB's timestamps end in the year 294247; PostgreSQL's ``infinity``, numeric ``NaN`` and the time ``24:00``
-    have no counterpart.
-    """
-    name = identifier(column.name)
-    if declared in {"date", "timestamp", "timestamptz"}:
-        limit = f"{name} >= '290000-01-01'" if declared != "date" else f"{name} >= '5000000-01-01'"
-        return (
-            f"(NOT isfinite({name}) OR {limit})",
-            f"{column.name} is infinite or out of range",
+        known = self._known_columns(table)
+        return checksums.postgres_query(
+            table,
+            {spec.name: _fitting(known[spec.in_source], spec) for spec in table.columns if spec.in_source in known},
+            charset=next((column.charset for column in known.values()), ""),
         )
-    if declared == "time":
-        return f"{name} >= '24:00:00'", f"{column.name} is 24:00:00, which is no time of a day"
-    if declared.startswith("decimal") and column.type.startswith("numeric"):
-        return f"{name}::text IN ('NaN', 'Infinity', '-Infinity')", f"{column.name} is NaN or infinite"
-    return None
+
+    def _known_columns(self, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+        return self._known.get((table.schema_name, table.in_source), {})
+
+    def _json_of(self, table: TableSpec, names: Sequence[str]) -> str:
+        """SQL of some columns of ``_source`` as one JSON text, under their names in the lake."""
+        known = self._known_columns(table)
+        parts = []
+        for name in names:
+            column = known.get(table.column(name).in_source)
+            value = _told(column) if column else identifier(table.column(name).in_source)
+            parts.append(f"{value} AS {identifier(name)}")
+        return f"(SELECT to_json(_row)::text FROM (SELECT {', '.join(parts)}) AS _row)"
+
+    def _bad_bytes(self, table: TableSpec) -> str:
+        """SQL, to be appended to a list, of where bytes that are no UTF-8 begin in each column that has some."""
+        terms = []
+        for spec in table.columns:
+            column = self._known_columns(table).get(spec.in_source)
+            bad = not_utf8(column) if column and spec.type == "string" else None
+            if column and bad:
+                where = literal(f" of {spec.name}")
+                terms.append(f", CASE WHEN {bad} THEN 'byte ' || {valid_bytes(column)} + 1 || {where} END")
+        return "".join(terms)
+
+
+def reading(column: DatabaseColumn, spec: ColumnSpec) -> Reading | None:
+    """How a column is read as its spec declares it; None if that is not possible."""
+    if spec.policy == "cast":
+        return cast(column, spec.type, nullable=spec.nullable)
+    return exact(column, spec.type)
+
+
+def _fitting(column: DatabaseColumn, spec: ColumnSpec) -> str:
+    """SQL of a column's value as it is read; null where it has no form."""
+    found = reading(column, spec)
+    if found is None:
+        return identifier(column.name)
+    return f"(CASE WHEN ({found.unfit}) IS NOT TRUE THEN {found.expression} END)" if found.unfit else found.expression
+
+
+def _told(column: DatabaseColumn) -> str:
+    """SQL of a value for the JSON of a row that is set apart: nothing is lost, and no byte makes the text invalid."""
+    if kind_of(column) in _JSON_KINDS:
+        return identifier(column.name)
+    text, bad = text_of(column), not_utf8(column)
+    return f"CASE WHEN {bad} THEN encode(convert_to({text}, 'SQL_ASCII'), 'escape') ELSE {text} END" if bad else text

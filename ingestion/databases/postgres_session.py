@@ -35,8 +35,15 @@ CONNECT_TIMEOUT_S = 5
 _STALLS = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
 """A host that has vanished is noticed within a minute."""
 
-_SESSION = {"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "postgres", "extra_float_digits": "1"}
-"""The text of a value must not depend on how the server or the role is set up."""
+_SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+}
+"""The text of a value, and the meaning of a backslash in ours, must not depend on how server or role are set up."""
 
 _URL_OPTIONS = {
     "channel_binding",

@@ -169,7 +169,7 @@ class DatabaseReader:
             raise SourceSchemaError(
                 f"Types differ: {'; '.join(changed)}.",
                 **where,
-                remedy="declare a type that holds every value exactly; docs/source-specs.md lists what fits what",
+                remedy="declare a type that holds every value exactly; docs/types.md lists what fits what",
             )
         added = [name for name in found if name not in {column.in_source for column in table.columns}]
         if added and table.on_drift.added_column == "refuse":
@@ -188,6 +188,7 @@ class DatabaseReader:
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
         """See :meth:`ingestion.reader.SourceReader.source_checksums`."""
         try:
+            self._dialect.columns(self._connected, table)  # a dialect may need the types
             return checksums.named(table, self._connected.rows(self._dialect.checksums(table))[0])
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from ingestion.spec.words import Identifier, Name, SpecModel, TypeWord
 from lake.schema import Column
@@ -14,10 +16,24 @@ class ColumnSpec(SpecModel):
     name: Name = Field(description="Column name in the raw table.")
     source_name: Identifier | None = Field(default=None, description="Its name in the source, where that is another.")
     type: TypeWord = Field(description="Type word, see docs/source-specs.md.")
+    policy: Literal["exact", "cast"] = Field(
+        default="exact",
+        description="exact: a value that the type cannot hold as it is goes to quarantine. "
+        "cast: the database's own cast decides, which may round; what even that refuses goes to quarantine.",
+    )
+    why: str = Field(default="", description="Why the policy is not exact.")
     nullable: bool = Field(default=True, description="Whether the source may hold nulls.")
     unit: str | None = Field(default=None, description="Unit of measure, where there is one.")
     pii: bool = Field(default=False, description="Whether the column holds personal data.")
     description: str = Field(default="", description="What the column holds.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.policy == "cast" and not self.why.strip():
+            raise ValueError(f"column {self.name!r} has policy cast: say with 'why:' why a changed value is right")
+        if self.policy == "exact" and self.why:
+            raise ValueError(f"column {self.name!r} has a 'why:', which belongs to 'policy: cast'")
+        return self
 
     @property
     def in_source(self) -> str:

@@ -75,6 +75,8 @@ class TableSpec(SpecModel):
             raise ValueError(f"mode {self.mode} has no window: remove it or use mode window")
         if self.objects is not None and self.mode != "append":
             raise ValueError("mode append and 'objects:' go together")
+        if self.objects is not None and any(column.policy == "cast" for column in by_name.values()):
+            raise ValueError("policy cast is a database's: objects have no cast of their own")
         self._check_interval_column(by_name)
 
     def _check_interval_column(self, by_name: Mapping[str, ColumnSpec]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg  # noqa: TID251 - the tests own the source's tables
@@ -21,109 +19,17 @@ from tests.integration.ingestion.conftest import DatabaseSource, rejects
 
 naive = datetime.fromisoformat
 
-TYPES: dict[str, tuple[str, str, list[tuple[str, Any]]]] = {
-    "smallint": ("smallint", "int32", [("-32768", -32768), ("32767", 32767)]),
-    "integer": ("integer", "int32", [("-2147483648", -(2**31)), ("2147483647", 2**31 - 1)]),
-    "integer as int64": ("integer", "int64", [("7", 7)]),
-    "bigint": ("bigint", "int64", [("-9223372036854775808", -(2**63)), ("9223372036854775807", 2**63 - 1)]),
-    "integer as decimal": ("integer", "decimal(12,2)", [("-7", Decimal("-7.00"))]),
-    "numeric(12,2)": ("numeric(12,2)", "decimal(12,2)", [(v, Decimal(v)) for v in ("-9999999999.99", "0.01", "1.50")]),
-    "numeric(5,2) as wider": ("numeric(5,2)", "decimal(10,4)", [("1.5", Decimal("1.5000"))]),
-    "numeric(5,-2)": ("numeric(5,-2)", "decimal(7,0)", [("1234567", Decimal(1234600))]),
-    "numeric(38,10)": (
-        "numeric(38,10)",
-        "decimal(38,10)",
-        [(v, Decimal(v)) for v in ("9" * 28 + "." + "9" * 10, "-0.0000000001", "0.0000000000")],
-    ),
-    "numeric(4,4)": ("numeric(4,4)", "decimal(4,4)", [("0.1234", Decimal("0.1234")), ("-0.5", Decimal("-0.5000"))]),
-    "numeric as string": (
-        "numeric",
-        "string",
-        [(v, v) for v in ("1" + "0" * 50, "0." + "0" * 40 + "1", "NaN", "Infinity", "1.500")],
-    ),
-    "real": ("real", "float32", [("1.5", 1.5), ("-0", -0.0), ("NaN", math.nan), ("-Infinity", -math.inf)]),
-    "real as float64": ("real", "float64", [("0.1", 0.10000000149011612)]),
-    "double precision": (
-        "double precision",
-        "float64",
-        [(v, float(v)) for v in ("-0", "NaN", "Infinity", "-Infinity", "5e-324", "1.7976931348623157e308", "0.1")],
-    ),
-    "boolean": ("boolean", "bool", [("true", True), ("false", False)]),
-    "text": (
-        "text",
-        "string",
-        [
-            (v, v)
-            for v in (
-                *("", "ü 日本 😀", "it's \"q\"; -- $$ \\ \\N", "a\nb\r\n\tc", "NULL"),
-                *("x" * 1_000_000, "\u0001\u007f\ufeff"),
-            )
-        ],
-    ),
-    "varchar": ("varchar(20)", "string", [("  padded  ", "  padded  ")]),
-    "uuid": ("uuid", "string", [("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")]),
-    "json": ("json", "string", [('{"b": 1,  "a": [1.50, null]}', '{"b": 1,  "a": [1.50, null]}')]),
-    "jsonb": ("jsonb", "string", [('{"b": 1,  "a": [1.50]}', '{"a": [1.50], "b": 1}')]),
-    "inet": ("inet", "string", [("10.0.0.1/8", "10.0.0.1/8")]),
-    "interval": ("interval", "string", [("1 year -2 days 3.5s", "1 year -2 days +00:00:03.5")]),
-    "enum": ('{s}."a Mood"', "string", [("so'so", "so'so")]),
-    "date": (
-        "date",
-        "date",
-        [(v, date.fromisoformat(v)) for v in ("0001-01-01", "1582-10-10", "2012-02-29", "9999-12-31")],
-    ),
-    "time": ("time", "time", [("00:00", time(0)), ("23:59:59.999999", time(23, 59, 59, 999999))]),
-    "timestamp": (
-        "timestamp",
-        "timestamp",
-        [(v, naive(v)) for v in ("0001-01-01 00:00:00", "1969-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999")],
-    ),
-    "timestamptz": (
-        "timestamptz",
-        "timestamptz",
-        [
-            ("2013-03-10 02:30:00 America/New_York", datetime(2013, 3, 10, 7, 30, tzinfo=UTC)),
-            ("2013-11-03 01:30:00-04", datetime(2013, 11, 3, 5, 30, tzinfo=UTC)),
-            ("1900-01-01 00:00:00.000001+00", datetime(1900, 1, 1, microsecond=1, tzinfo=UTC)),
-        ],
-    ),
-    "bytea": ("bytea", "binary", [("\\x", b""), ("\\x0027ff5c6e", b"\0'\xff\\n")]),
-}  # fmt: skip
 
-
-def same(value: Any) -> Any:
-    """A value in a form in which NaN equals itself, -0.0 is not 0.0 and instants are compared in UTC."""
-    if isinstance(value, datetime) and value.tzinfo:
-        return value.astimezone(UTC)
-    return repr(value) if isinstance(value, float | Decimal) else value
-
-
-@pytest.mark.parametrize("case", TYPES)
-def test_every_value_of_a_type_arrives_unchanged_and_its_checksum_is_the_source_s(
-    database: DatabaseSource, case: str
-) -> None:
-    kind, declared, values = TYPES[case]
-    database.run("CREATE TYPE {s}.\"a Mood\" AS ENUM ('happy', 'so''so')")
-    database.run(f"CREATE TABLE {{s}}.t (id int PRIMARY KEY, v {kind})")
-    for number, (text, _) in enumerate(values):
-        database.admin.execute(
-            f"INSERT INTO {database.schema}.t VALUES (%s, %s)",
-            [number, text],
-        )
-    database.run("INSERT INTO {s}.t VALUES (1000, NULL)")
-    spec = database.spec(f"id: int32, v: {declared}")
+def test_a_changed_value_changes_the_checksum_of_its_column_and_no_other(database: DatabaseSource) -> None:
+    database.run("CREATE TABLE {s}.t AS SELECT g AS id, g::text AS v, 'same' AS w FROM generate_series(1, 3) AS g")
+    spec = database.spec("id: int32, v: string, w: string")
     staged = database.stage(spec)
-    expected = [*((number, same(value)) for number, (_, value) in enumerate(values)), (1000, None)]
-    assert [(number, same(value)) for number, value in database.rows(staged, "id", "v")] == expected
-    assert (staged.rows_in, rejects(staged)) == (len(expected), [])
     with database.open(spec) as reader:
-        before = reader.source_checksums(spec.tables[0])
+        before = reader.source_checksums(spec.tables[0]) or {}
     assert checksums(database, staged) == before
-    database.run("UPDATE {s}.t SET v = NULL WHERE id = 0")
+    database.run("UPDATE {s}.t SET v = NULL WHERE id = 1")
     with database.open(spec) as reader:
-        after = reader.source_checksums(spec.tables[0])
-    assert before is not None
-    assert after is not None
+        after = reader.source_checksums(spec.tables[0]) or {}
     assert {name for name in before if before[name] != after[name]} == {"v"}
 
 

@@ -45,36 +45,6 @@ def test_a_missing_table_and_a_missing_column_are_refused_by_name(database: Data
     assert "it has id, renamed" in message
 
 
-@pytest.mark.parametrize(
-    ("kind", "declared"),
-    [
-        ("bigint", "int32"),
-        ("numeric", "decimal(38,2)"),
-        ("numeric(12,3)", "decimal(12,2)"),
-        ("numeric(13,2)", "decimal(12,2)"),
-        ("bigint", "decimal(18,0)"),
-        ("double precision", "float32"),
-        ("text", "int32"),
-        ("integer", "string"),
-        ("timestamp", "timestamptz"),
-        ("timestamptz", "timestamp"),
-        ("timestamptz", "date"),
-        ("date", "timestamp"),
-        ("timetz", "time"),
-        ("boolean", "int32"),
-        ("text", "bool"),
-        ("bytea", "string"),
-        ("integer[]", "string"),
-    ],
-)
-def test_a_type_that_does_not_hold_every_value_exactly_is_refused_naming_both(
-    database: DatabaseSource, kind: str, declared: str
-) -> None:
-    database.run(f"CREATE TABLE {{s}}.t (id int, v {kind})")
-    message = refuses(database, database.spec(f"id: int32, v: {declared}"), SourceSchemaError, "Types differ: v is ")
-    assert f"declared {declared}" in message
-
-
 def test_an_added_column_is_passed_over_with_a_warning_or_refused_as_the_spec_says(database: DatabaseSource) -> None:
     database.run("CREATE TABLE {s}.t AS SELECT 1 AS added, 2 AS id")
     staged = database.stage(database.spec("id: int32"))

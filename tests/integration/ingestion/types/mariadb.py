@@ -79,7 +79,9 @@ CASES = (
     TypeCase("inet4", "string", ("0.0.0.0", "255.255.255.255")),
     TypeCase("inet6", "string", ("::", "2001:db8::ff00:42:8329")),
     # -- bytes
-    TypeCase("binary(4)", "binary", ("x'61'", "x'00ff00ff'"), printed="HEX(v)", note="padded with zeros, as it is stored"),
+    TypeCase(
+        "binary(4)", "binary", ("x'61'", "x'00ff00ff'"), printed="HEX(v)", note="padded with zeros, as it is stored"
+    ),
     TypeCase("varbinary(10)", "binary", ("x''", "x'00ff'", "x'20'"), printed="HEX(v)"),
     TypeCase("longblob", "binary", ("x''", "x'fffe00'", "REPEAT(x'ff', 300000)"), printed="HEX(v)"),
     TypeCase(
