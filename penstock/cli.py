@@ -8,20 +8,19 @@ Penstock; 130 interrupted (Ctrl-C or SIGTERM), after tidying up.
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.errors import PenstockError
+from penstock import cli_sources
+from penstock.cli_options import Day, Json, Limit, load_settings, print_json
 
 if TYPE_CHECKING:
-    from common.settings import Settings
     from penstock.pipeline import Pipeline
 
 app = typer.Typer(
@@ -37,30 +36,19 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
+for command in cli_sources.COMMANDS:
+    app.command()(command)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Day = Annotated[str, typer.Option("--day", help="Partition key: a calendar day YYYY-MM-DD in the source's time zone.")]
 AcceptVolume = Annotated[
     list[str] | None,
     typer.Option("--accept-volume", help="Let this raw table shrink as far as it does; may be repeated."),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Largest number of rows to print.")]
-
-
-def _settings() -> Settings:
-    from common.settings import Settings
-
-    return Settings.load()
 
 
 def _pipeline(accept_volume: Sequence[str] | None = None) -> Pipeline:
     from penstock.pipeline import Pipeline
 
-    return Pipeline(_settings(), accept_volume=accept_volume or ())
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    return Pipeline(load_settings(), accept_volume=accept_volume or ())
 
 
 @app.command()
@@ -70,7 +58,7 @@ def demo(
     """Start everything from nothing, let a real Airflow run January 2013, show the result, stop everything."""
     from penstock.demo import run_demo
 
-    raise typer.Exit(run_demo(_settings(), days=days))
+    raise typer.Exit(run_demo(load_settings(), days=days))
 
 
 @app.command()
@@ -78,7 +66,7 @@ def up() -> None:
     """Start the embedded PostgreSQL and S3 with the demo data, and Airflow; they stay up until 'penstock down'."""
     from penstock.demo import bring_up
 
-    bring_up(_settings())
+    bring_up(load_settings())
 
 
 @app.command()
@@ -86,7 +74,7 @@ def down() -> None:
     """Stop what 'penstock up' started. Data stays."""
     from penstock.demo import bring_down
 
-    bring_down(_settings())
+    bring_down(load_settings())
 
 
 @app.command()
@@ -94,7 +82,7 @@ def clean() -> None:
     """Stop everything and remove the state folder with all its data: lake, warehouse, services."""
     from penstock.demo import remove_all
 
-    remove_all(_settings())
+    remove_all(load_settings())
 
 
 @app.command()
@@ -104,7 +92,7 @@ def services(
     """Start only the embedded PostgreSQL and S3; they stay up until 'penstock down'."""
     from penstock.demo import start_services
 
-    start_services(_settings(), seed=seed)
+    start_services(load_settings(), seed=seed)
 
 
 @app.command()
@@ -171,7 +159,7 @@ def build(
 
     candidate = _pipeline().build(full_refresh=full_refresh)
     if as_json:
-        _print_json({"candidate": candidate.id if candidate else None})
+        print_json({"candidate": candidate.id if candidate else None})
     elif candidate is None:
         say("Nothing changed since the current release; no candidate was built.")
     else:
@@ -188,7 +176,7 @@ def publish(
 
     release = _pipeline().publish(candidate)
     if as_json:
-        _print_json({"release": release.id, "database": release.database})
+        print_json({"release": release.id, "database": release.database})
     else:
         say(f"Release {release.id} is current: {release.database}")
 
@@ -248,15 +236,31 @@ def ledger(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
     release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
+    ] = False,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """Ask the published warehouse. Read only; never blocks a build and is never blocked by one."""
+    """Ask the published warehouse, or the lake as it is now. Read only; blocks nothing and is never blocked."""
+    import penstock
+    from common.errors import UsageError
     from penstock.show import show_query
 
-    show_query(_settings(), sql, release=release, limit=limit, as_json=as_json)
+    settings = load_settings()
+    if not lake:
+        with penstock.connect(release, settings=settings) as connection:
+            show_query(connection, sql, limit=limit, as_json=as_json)
+        return
+    if release is not None:
+        raise UsageError("--release and --lake do not go together.", remedy="leave one of them out")
+    from lake.lake import Lake
+    from lake.views import lake_views
+
+    with lake_views(Lake(settings), sql) as connection:
+        show_query(connection, sql, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -265,7 +269,7 @@ def releases(as_json: Json = False) -> None:
     from penstock.show import show_releases
     from warehouse.releases import Releases
 
-    show_releases(Releases(_settings().warehouse).all(), as_json=as_json)
+    show_releases(Releases(load_settings().warehouse).all(), as_json=as_json)
 
 
 @app.command()
@@ -278,35 +282,13 @@ def rollback(
     from warehouse.lease import lease
     from warehouse.releases import Releases
 
-    warehouse = _settings().warehouse
+    warehouse = load_settings().warehouse
     with lease(warehouse, wait_s=60.0):
         now = Releases(warehouse).rollback(release)
     if as_json:
-        _print_json({"release": now.id, "database": now.database})
+        print_json({"release": now.id, "database": now.database})
     else:
         say(f"Release {now.id} is current again.")
-
-
-@app.command()
-def schema(
-    write: Annotated[Path | None, typer.Option(help="Write it to this file instead of printing it.")] = None,
-) -> None:
-    """The JSON Schema of source specs, for editors."""
-    from ingestion.spec import json_schema_text
-
-    if write is None:
-        sys.stdout.write(json_schema_text())
-    else:
-        write.write_text(json_schema_text())
-
-
-@app.command()
-def validate() -> None:
-    """Check every source spec and suite file; each problem names file, line and remedy."""
-    from penstock.show import say
-    from penstock.status import validate_files
-
-    say(validate_files(_settings()))
 
 
 @quarantine_app.command("list")

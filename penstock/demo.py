@@ -17,7 +17,7 @@ from rich.console import Console
 
 from common.errors import BuildFailed
 from common.intervals import day_keys, parse_day
-from penstock import show
+from penstock import connect, show
 
 if TYPE_CHECKING:
     from common.settings import Settings
@@ -177,7 +177,8 @@ def _show_result(settings: Settings) -> list[str]:
     show.show_releases(Releases(settings.warehouse).all()[-3:], as_json=False)
     for title, sql in QUERIES:
         show.say(f'\n{title}:\n  penstock query "{sql}"')
-        show.show_query(settings, sql, release=None, limit=10, as_json=False)
+        with connect(settings=settings) as connection:
+            show.show_query(connection, sql, limit=10, as_json=False)
     return problems
 
 

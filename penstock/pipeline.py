@@ -172,8 +172,7 @@ class Pipeline:
 
     def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
         raw = spec.raw(table.name)
-        suite_path = self.settings.suites / "raw" / f"{raw.name}.yml"
-        code = digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
         if known is not None:
             live = self.lake.receipt(raw, interval.key)
@@ -183,6 +182,11 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+
+    def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
+        """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
+        suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
+        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.

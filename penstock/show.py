@@ -15,9 +15,9 @@ from rich.table import Table
 from common.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
-    from common.settings import Settings
     from lake.batches import Receipt
     from penstock.ledger import Entry
     from penstock.run import Progress as ProgressCallback
@@ -202,7 +202,7 @@ def show_ledger(
         say("Every row is accounted for.")
 
 
-def show_query(settings: Settings, sql: str, *, release: str | None, limit: int, as_json: bool) -> None:
+def show_query(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int, as_json: bool) -> None:
     """The answer to one SELECT.
 
     Raises:
@@ -210,20 +210,15 @@ def show_query(settings: Settings, sql: str, *, release: str | None, limit: int,
     """
     import duckdb
 
-    import penstock
-
-    with penstock.connect(release, settings=settings) as connection:
-        try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise UsageError("Give exactly one SELECT.", remedy='e.g. penstock query "select * from dim_carriers"')
-            answer = connection.execute(statements[0])
-            names = [column[0] for column in answer.description or []]
-            rows = answer.fetchmany(limit + 1)
-        except duckdb.Error as error:
-            raise UsageError(
-                f"The query does not run: {error}", remedy="see the tables with: penstock status"
-            ) from None
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise UsageError("Give exactly one SELECT.", remedy='e.g. penstock query "select * from dim_carriers"')
+        answer = connection.execute(statements[0])
+        names = [column[0] for column in answer.description or []]
+        rows = answer.fetchmany(limit + 1)
+    except duckdb.Error as error:
+        raise UsageError(f"The query does not run: {error}", remedy="see the tables with: penstock status") from None
     records = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
     if as_json:
         _json(records)

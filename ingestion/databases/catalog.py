@@ -13,14 +13,13 @@ neither keys nor indexes nor estimates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from common.intervals import Interval
-from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
-from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
+from ingestion.databases.dialect import DatabaseColumn, Session
+from ingestion.spec import SourceSpec, TableSpec
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class CatalogTable:
         primary_key: columns of the primary key in key order; empty if there is none.
         indexes: all usable indexes, the primary key's included.
         rows_estimated: the database's own estimate of its rows; None where it has none (a view).
+        analysed: whether the estimate rests on the table's statistics, rather than on its size alone.
         size_bytes: what the rows take on the database's disk, without indexes; None where unknown.
         readable: whether this role may SELECT from it.
         description: the comment on the table.
@@ -61,6 +61,7 @@ class CatalogTable:
     primary_key: tuple[str, ...] = ()
     indexes: tuple[CatalogIndex, ...] = ()
     rows_estimated: int | None = None
+    analysed: bool = True
     size_bytes: int | None = None
     readable: bool = True
     description: str = ""
@@ -113,25 +114,12 @@ class Introspection(Protocol):
         """The type word that holds every value of the column exactly; None if no word does."""
         ...
 
+    def type_remark(self, column: DatabaseColumn) -> str:
+        """Why that word is not the obvious one; empty if it is."""
+        ...
+
     def expected_rows(
         self, session: Session, spec: SourceSpec, table: TableSpec, intervals: Sequence[Interval]
     ) -> list[int | None]:
         """Rows of each interval by the database's statistics, without reading the table; None where they do not say."""
         ...
-
-
-def first_fitting_type(dialect: Dialect, column: DatabaseColumn) -> str | None:
-    """The narrowest type word that the dialect can read the column as exactly; None if there is none.
-
-    Asked of the dialect itself, so that what is suggested can never be what the reader then refuses.
-    """
-    decimals = re.findall(r"\((\d+),(\d+)\)", column.type)
-    words = [
-        *("bool", "int32", "int64", "float32", "float64", "date", "time", "timestamp", "timestamptz", "binary"),
-        *(f"decimal({precision},{scale})" for precision, scale in decimals if 1 <= int(precision) <= 38),
-        "string",
-    ]
-    return next(
-        (word for word in words if dialect.expression(column, ColumnSpec(name="suggested", type=word)) is not None),
-        None,
-    )

@@ -16,9 +16,9 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from common.intervals import Interval, zone
-from ingestion.databases.catalog import Catalog, CatalogIndex, CatalogTable, first_fitting_type
+from ingestion.databases.catalog import Catalog, CatalogIndex, CatalogTable
 from ingestion.databases.dialect import DatabaseColumn, Session
-from ingestion.databases.postgres import PostgresDialect
+from ingestion.databases.postgres_types import suggest, suggestion_reason
 from ingestion.spec import SourceSpec, TableSpec
 from lake.sql import identifier, literal
 
@@ -34,13 +34,33 @@ _VISIBLE = (
 )
 """Tables and views of users: nothing of the system or of an extension, and no partition of its own."""
 
-_LEAVES = (
+_FIGURES = (
     "LEFT JOIN LATERAL (SELECT sum(greatest(l.reltuples, 0)) AS rows, sum(l.relpages) AS pages, "
     "bool_or(l.reltuples < 0) AS unknown, sum(pg_relation_size(l.oid)) AS bytes, "
-    "sum(pg_table_size(l.oid)) AS all_bytes FROM pg_class l WHERE l.oid = c.oid AND c.relkind IN ('r', 'm') OR c.relkind = 'p' AND l.oid IN "
+    "sum(pg_table_size(l.oid)) AS all_bytes FROM pg_class l "
+    "WHERE l.oid = c.oid AND c.relkind IN ('r', 'm') OR c.relkind = 'p' AND l.oid IN "
     "(SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf)) AS s ON true"
 )
 """Figures of a table, or of all partitions of one."""
+
+_COLUMNS = """
+WITH RECURSIVE columns AS (
+    SELECT c.oid AS id, a.attnum, a.attname, a.attnotnull AS required, a.atttypid AS type_id,
+        a.atttypmod AS modifier, NULL AS domain
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {where} AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(c.oid, a.attnum, 'SELECT')
+    UNION ALL
+    SELECT id, attnum, attname, required OR t.typnotnull, t.typbasetype, t.typtypmod,
+        coalesce(domain, format_type(type_id, NULL))
+    FROM columns JOIN pg_type t ON t.oid = type_id WHERE t.typtype = 'd'
+)
+SELECT id::bigint AS id, coalesce(col_description(id, attnum), '') AS about,
+    CASE WHEN t.typlen > 0 THEN t.typlen ELSE {text_bytes} END::bigint AS width_bytes,
+    attname::text AS name, format_type(type_id, modifier) AS type, t.typtype::text AS category,
+    NOT required AS nullable, current_setting('server_encoding') AS charset, coalesce(domain, '') AS domain
+FROM columns JOIN pg_type t ON t.oid = type_id WHERE t.typtype <> 'd' ORDER BY id, attnum
+"""
+"""As ``PostgresDialect.columns`` describes them: a column of a domain by the type the domain is made of."""
 
 
 class PostgresIntrospection:
@@ -62,7 +82,7 @@ class PostgresIntrospection:
             "s.rows::float8 AS rows, s.pages::bigint AS pages, s.unknown AS unknown, s.bytes::bigint AS bytes, "
             "s.all_bytes::bigint AS all_bytes, has_table_privilege(c.oid, 'SELECT') AS readable, "
             "coalesce(obj_description(c.oid, 'pg_class'), '') AS description "
-            f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace {_LEAVES} "
+            f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace {_FIGURES} "
             f"WHERE {where} ORDER BY n.nspname, c.relname"
         )
         tables = []
@@ -78,6 +98,7 @@ class PostgresIntrospection:
                     primary_key=keys.get(oid, ()),
                     indexes=tuple(indexes[oid]),
                     rows_estimated=_rows(counted, pages, unknown, size_bytes, width_bytes),
+                    analysed=not unknown,
                     size_bytes=all_bytes,
                     readable=readable,
                     description=description,
@@ -96,7 +117,11 @@ class PostgresIntrospection:
 
     def suggested_type(self, column: DatabaseColumn) -> str | None:
         """See :class:`ingestion.databases.catalog.Introspection`."""
-        return first_fitting_type(PostgresDialect(), column)
+        return suggest(column)
+
+    def type_remark(self, column: DatabaseColumn) -> str:
+        """See :class:`ingestion.databases.catalog.Introspection`."""
+        return suggestion_reason(column) or ""
 
     def expected_rows(
         self, session: Session, spec: SourceSpec, table: TableSpec, intervals: Sequence[Interval]
@@ -134,20 +159,12 @@ def _columns(
     session: Session, where: str
 ) -> tuple[dict[int, list[DatabaseColumn]], dict[int, dict[str, str]], dict[int, int]]:
     """Columns by table, their descriptions, and the width the planner would guess for a row, in bytes."""
-    rows = session.rows(
-        "SELECT c.oid::bigint AS id, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type, "
-        "t.typtype::text AS category, a.attnotnull AS required, "
-        "coalesce(col_description(c.oid, a.attnum), '') AS about, "
-        f"CASE WHEN t.typlen > 0 THEN t.typlen ELSE {_GUESSED_TEXT_BYTES} END::bigint AS width_bytes "
-        "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        f"JOIN pg_type t ON t.oid = a.atttypid WHERE {where} AND a.attnum > 0 AND NOT a.attisdropped "
-        "AND has_column_privilege(c.oid, a.attnum, 'SELECT') ORDER BY c.oid, a.attnum"
-    )
+    rows = session.rows(_COLUMNS.format(where=where, text_bytes=_GUESSED_TEXT_BYTES))
     columns: dict[int, list[DatabaseColumn]] = defaultdict(list)
     descriptions: dict[int, dict[str, str]] = defaultdict(dict)
     width_bytes: dict[int, int] = defaultdict(int)
-    for oid, name, kind, category, required, about, column_bytes in rows:
-        columns[oid].append(DatabaseColumn(name, kind, category, not required))
+    for oid, about, column_bytes, name, *rest in rows:
+        columns[oid].append(DatabaseColumn(name, *rest))
         width_bytes[oid] += column_bytes
         if about:
             descriptions[oid][name] = about

@@ -24,7 +24,7 @@ class ColumnSpec(SpecModel):
     why: str = Field(default="", description="Why the policy is not exact.")
     nullable: bool = Field(default=True, description="Whether the source may hold nulls.")
     unit: str | None = Field(default=None, description="Unit of measure, where there is one.")
-    pii: bool = Field(default=False, description="Whether the column holds personal data.")
+    pii: bool | Literal["suspected"] = Field(default=False, description="Whether the column holds personal data.")
     description: str = Field(default="", description="What the column holds.")
 
     @model_validator(mode="after")
