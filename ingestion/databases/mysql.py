@@ -21,6 +21,9 @@ from ingestion.databases.mysql_types import (
 )
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 
+DEFAULT_SCHEMA = "public"
+"""A spec's ``schema`` where it names none: the connection's database. One that is called so is named by its URL."""
+
 
 class MysqlDialect:
     """See :class:`ingestion.databases.dialect.Dialect`.
@@ -141,7 +144,7 @@ def described_columns(session: Session, where: str) -> list[tuple[str, str, Data
 
 
 def _names_schema(table: TableSpec) -> bool:
-    return "schema_name" in table.model_fields_set
+    return table.schema_name != DEFAULT_SCHEMA
 
 
 def _schema(table: TableSpec) -> str:

@@ -67,15 +67,19 @@ _SESSION = (
 
 _REFUSED = re.compile(
     r"Access denied for user|command denied to user|Unknown database|is not allowed to connect|is blocked because|"
-    r"insecure transport|requires secure connection|SSL connection error: [\w ]{1,60}|SSL is required[\w ]{0,40}|"
+    r"insecure transport|requires secure connection|SSL is required[\w ]{0,40}|"
     r"account is locked|password has expired|Authentication plugin",
     re.IGNORECASE,
 )
+_TLS = re.compile(r"(?:TLS/)?SSL (?:connection )?error: [\w ,:-]{1,80}")
+"""Of a connection that is being made: a certificate is not believed. Of one that stood: it broke off."""
+
 _UNAVAILABLE = re.compile(
     r"Can't connect to|Lost connection|server has gone away|Unknown MySQL server host|Too many connections|"
     r"more than 'max_user_connections'|Query execution was interrupted|max_statement_time exceeded|"
     r"maximum statement execution time exceeded|shutdown in progress|Lock wait timeout|Deadlock found|"
-    r"Connection was killed|Current transaction is aborted|malformed packet|Commands out of sync",
+    r"(?:TLS/)?SSL (?:connection )?error|Connection was killed|Current transaction is aborted|malformed packet|"
+    r"Commands out of sync",
     re.IGNORECASE,
 )
 
@@ -175,7 +179,7 @@ class MysqlSession:
             return StoreUnavailable(
                 "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
             )
-        found = _REFUSED.search(text)
+        found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
         if found:
             return SourceRefused(
                 f"MySQL at {self._server} refused: {found[0]}.",
@@ -219,8 +223,9 @@ def _connection_parts(url: SecretStr, spec: SourceSpec) -> tuple[tuple[str, int]
             source=spec.source,
             remedy=f"use one of {', '.join(sorted(_SSL_MODES))}",
         )
+    # The client would take "localhost" for a Unix socket, whatever the port: another server than the URL names.
     options = {
-        "HOST": literal(host),
+        "HOST": literal("127.0.0.1" if host == "localhost" else host),
         "PORT": str(port),
         "DATABASE": literal(database),
         "USER": literal(decode_url_part(parts.username)),

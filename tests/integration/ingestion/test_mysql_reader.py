@@ -159,7 +159,7 @@ def test_pieces_hold_every_row_once_whatever_the_key(mysql: MysqlSource) -> None
         for name, table in tables.items():
             staged = reader.stage(spec.table(table), day_interval("2013-01-01"), code="code")
             numbers = sorted(n for (n,) in mysql.rows(staged, "n"))
-            apart = sorted(int(position.strip('key {"n: }')) for _, _, position in rejects(staged))
+            apart = sorted(int(re.sub(r"\D", "", position)) for _, _, position in rejects(staged))
             read[name] = (len(staged.files), numbers, apart)
     kept, apart = [n for n in range(1, 41) if n % 5], list(range(5, 41, 5))
     assert read == {name: (1 if "null" in name else 6, kept, apart) for name in KEYS}
@@ -234,7 +234,8 @@ def test_a_name_of_any_characters_is_a_name_and_nothing_else(mysql: MysqlSource,
     try:
         server.run(
             f"CREATE TABLE canary (id int); CREATE TABLE {name} ({name} int PRIMARY KEY, d date, v text);"
-            f"SET sql_mode = ''; INSERT INTO {name} SELECT seq, IF(seq = 3, '0000-00-00', '2013-01-01'), 'x' FROM seq_1_to_9;",
+            f"SET sql_mode = ''; INSERT INTO {name} "
+            "SELECT seq, IF(seq = 3, '0000-00-00', '2013-01-01'), 'x' FROM seq_1_to_9;",
             database=payload,
         )
         mysql.dialect = MysqlDialect(most_rows=4)
@@ -270,7 +271,8 @@ def test_a_text_that_has_no_form_in_utf8_is_set_apart_with_its_bytes(mysql: Mysq
 
 def test_a_row_in_quarantine_is_told_as_the_database_prints_it(mysql: MysqlSource) -> None:
     mysql.run(
-        "CREATE TABLE t (id int PRIMARY KEY, d date, tm time, b varbinary(4), n decimal(65,30), s text, f double, u bit(9));"
+        "CREATE TABLE t (id int PRIMARY KEY, d date, tm time, b varbinary(4), n decimal(65,30), "
+        "s text, f double, u bit(9));"
         "INSERT INTO t VALUES (1, '0000-00-00', '-30:00:01', x'00ff', '1.5', 'it''s \"ü\" \\\\', 0.1, b'101010101');"
     )
     staged = mysql.stage(
@@ -280,8 +282,14 @@ def test_a_row_in_quarantine_is_told_as_the_database_prints_it(mysql: MysqlSourc
     [row] = staged.early_rejects.to_pylist()
     assert row["reason"] == "d is no day of the calendar; tm is no time of a day"
     assert json.loads(row["row"], parse_float=str) == {
-        **{"id": 1, "d": "0000-00-00", "tm": "-30:00:01", "b": "00FF", "n": "1.500000000000000000000000000000"},
-        **{"s": 'it\'s "ü" \\', "f": "0.1", "u": 341},
+        "id": 1,
+        "d": "0000-00-00",
+        "tm": "-30:00:01",
+        "b": "00FF",
+        "n": "1.500000000000000000000000000000",
+        "s": 'it\'s "ü" \\',
+        "f": "0.1",
+        "u": 341,
     }
 
 
@@ -292,13 +300,15 @@ def test_a_run_publishes_what_the_database_has_and_verify_finds_no_difference(my
     from penstock.ledger import verify
 
     mysql.run(
-        "CREATE TABLE t (id int PRIMARY KEY, amount decimal(20,0) unsigned, name varchar(20), f double, at timestamp(6) NULL);"
-        "INSERT INTO t SELECT seq, CAST(18446744073709551615 AS DECIMAL(20,0)) + seq, CONCAT('n', seq), seq / 7, '2013-01-01 01:02:03.000004' "
-        "FROM seq_1_to_500;"
+        "CREATE TABLE t (id int PRIMARY KEY, amount decimal(20,0) unsigned, name varchar(20), f double, "
+        "at timestamp(6) NULL);"
+        "INSERT INTO t SELECT seq, CAST(18446744073709551615 AS DECIMAL(20,0)) + seq, CONCAT('n', seq), seq / 7, "
+        "'2013-01-01 01:02:03.000004' FROM seq_1_to_500;"
     )
     shop = Shop(mysql.folder, mysql.url, "t")
     columns = "id: int32; amount: decimal(20,0); name: string; f: float64; at: timestamptz"
-    shop.declare(mysql.spec_of([mysql.table(columns)]).model_dump_json() and (mysql.folder / "shop.yml").read_text())
+    mysql.spec_of([mysql.table(columns)])
+    shop.declare((mysql.folder / "shop.yml").read_text())
     receipt = shop.ingest()
     assert (receipt.rows_in, receipt.published) == (500, 500)
     assert shop.ingest().state == "unchanged"
@@ -339,7 +349,7 @@ def test_a_database_that_nobody_here_made_is_read_as_it_is(mysql: MysqlSource) -
         [[rows, total]] = mysql.server.run(f"SELECT COUNT(*), SUM(UnitPrice * Quantity) FROM {name}.InvoiceLine")
         found = mysql.rows(lines, "price", "quantity")
         assert (len(found), str(sum(price * quantity for price, quantity in found))) == (int(rows), total)
-        assert (2240, "2328.60") == (int(rows), total)
+        assert [rows, total] == ["2240", "2328.60"]
         cities = mysql.server.run(f"SELECT CustomerId, FirstName, City FROM {name}.Customer ORDER BY CustomerId")
         assert [[str(n), first, city] for n, first, city in sorted(mysql.rows(customers))] == cities
     finally:

@@ -76,7 +76,7 @@ CASES = (
     TypeCase("set('x','y','ü')", "string", ("", "x,y", "ü")),
     TypeCase("json", "string", ('{"a": [1, null, "ü"]}', "null", "1.50")),
     TypeCase("uuid", "string", ("123e4567-e89b-12d3-a456-426655440000", "ffffffff-ffff-ffff-ffff-ffffffffffff")),
-    TypeCase("inet4", "string", ("0.0.0.0", "255.255.255.255")),
+    TypeCase("inet4", "string", ("10.0.0.1", "255.255.255.255")),
     TypeCase("inet6", "string", ("::", "2001:db8::ff00:42:8329")),
     # -- bytes
     TypeCase(
