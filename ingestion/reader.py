@@ -65,6 +65,10 @@ def open_source(spec: SourceSpec, lake: Lake) -> SourceReader:
         from ingestion.databases.reader import postgres_reader
 
         return postgres_reader(spec, url, lake)
+    if spec.kind == "mysql":
+        from ingestion.databases.reader import mysql_reader
+
+        return mysql_reader(spec, url, lake)
     from ingestion.objects.reader import ObjectReader
 
     return ObjectReader(spec, url, lake)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import process_environment
 from penstock import demo_data, embedded
 from penstock.embedded import EmbeddedServices
+from tests.mariadb_server import MISSING, MariadbServer, mariadbd, running_mariadb
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +22,16 @@ def services() -> Iterator[EmbeddedServices]:
     with _home() as home, EmbeddedServices.start(home) as running:
         demo_data.seed(running)
         yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    """A real MariaDB of this session's own. Only continuous integration must have it."""
+    if mariadbd() is None:
+        in_ci = bool(process_environment().get("CI"))
+        (pytest.fail if in_ci else pytest.skip)(MISSING)
+    with running_mariadb() as server:
+        yield server
 
 
 @pytest.fixture

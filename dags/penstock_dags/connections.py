@@ -48,9 +48,10 @@ def airflow_connections(names: set[str]) -> dict[str, str]:
 
 
 def connection_url(connection: AirflowConnection) -> str:
-    """One Airflow connection as a URL: ``postgresql://...`` or ``s3://ACCESS:SECRET@bucket?endpoint=..&region=..``.
+    """One Airflow connection as a URL: ``postgresql://...``, ``mysql://...`` or ``s3://ACCESS:SECRET@bucket?endpoint=..``.
 
-    A database is of type ``postgres`` with the database in the schema field. A bucket is of type ``aws`` (or ``s3``)
+    A database is of type ``postgres`` or ``mysql`` with the database in the schema field; the TLS options of a MySQL
+    (``ssl_mode``, ``ssl_ca``, ...) may stand in the extra field. A bucket is of type ``aws`` (or ``s3``)
     with the bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field.
 
     Raises:
@@ -62,6 +63,12 @@ def connection_url(connection: AirflowConnection) -> str:
         host = connection.host or _missing(connection, "host")
         database = connection.schema or _missing(connection, "schema (the database)")
         return f"postgresql://{login}:{password}@{host}:{connection.port or 5432}/{quote(database, safe='')}"
+    if kind in {"mysql", "mariadb"}:
+        host = connection.host or _missing(connection, "host")
+        database = connection.schema or _missing(connection, "schema (the database)")
+        query = urlencode({key: str(value) for key, value in connection.extra_dejson.items() if key.startswith("ssl_")})
+        url = f"mysql://{login}:{password}@{host}:{connection.port or 3306}/{quote(database, safe='')}"
+        return url + (f"?{query}" if query else "")
     if kind in {"aws", "s3"}:
         bucket = connection.schema or _missing(connection, "schema (the bucket)")
         extra = connection.extra_dejson
@@ -70,7 +77,7 @@ def connection_url(connection: AirflowConnection) -> str:
         return f"s3://{login}:{password}@{bucket}" + (f"?{query}" if query else "")
     raise SettingsError(
         f"Airflow connection {connection.conn_id!r} is of type {connection.conn_type!r}, which is no kind of source.",
-        remedy="make it of type postgres or aws, or delete it and set the URL in Penstock's own settings",
+        remedy="make it of type postgres, mysql or aws, or delete it and set the URL in Penstock's own settings",
     )
 
 

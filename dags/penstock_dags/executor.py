@@ -35,6 +35,7 @@ PRELOADED = (
     "transformations.dbt_runner",
     "great_expectations",
     "duckdb_engine",
+    "duckdb_extension_mysql_scanner",
     "duckdb_extension_postgres_scanner",
     "pyiceberg.avro.file",
     "pyiceberg.catalog.sql",

@@ -93,7 +93,11 @@ class Catalog:
     tables: tuple[CatalogTable, ...]
 
     def table(self, schema: str, name: str) -> CatalogTable | None:
-        """The table of that name; None if there is none that this role can see."""
+        """The table of that name; None if there is none that this role can see.
+
+        ``public``, which is what a spec says that names no schema, is the default schema.
+        """
+        schema = self.default_schema if schema == "public" else schema
         return next((table for table in self.tables if (table.schema, table.name) == (schema, name)), None)
 
 

@@ -6,7 +6,7 @@ quoted identifiers and literals only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +36,19 @@ class DatabaseColumn:
     nullable: bool
     charset: str = ""
     domain: str = ""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A table's rows in pieces that are read one after the other.
+
+    Attributes:
+        conditions: SQL that is true for the rows of a piece; each row lies in exactly one. There is at least one piece.
+        rows: how many rows there are in all, counted in the same snapshot; None if nobody has counted.
+    """
+
+    conditions: Iterator[str]
+    rows: int | None
 
 
 class Session(Protocol):
@@ -87,6 +100,10 @@ class Dialect(Protocol):
 
     def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
         """SQL that is true for the rows of an interval; for a table without an interval column, always."""
+        ...
+
+    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
+        """The rows for which ``where`` is true, in pieces of which one at a time needs no more memory than it may."""
         ...
 
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:

@@ -16,7 +16,7 @@ from ingestion.databases.dialect import Dialect, Session
 from ingestion.spec import SourceSpec
 from lake.lake import Lake
 
-DATABASE_KINDS = {"postgresql": "postgresql", "postgres": "postgresql"}
+DATABASE_KINDS = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 """Kind of source by URL scheme."""
 
 
@@ -43,15 +43,25 @@ def inspecting(spec: SourceSpec, url: SecretStr, lake: Lake) -> Iterator[Inspect
         SourceRefused, SourceUnavailable: the server does not let us in, or does not answer.
         TerminalError: a question to it failed.
     """
-    if spec.kind != "postgresql":
-        raise SettingsError(f"A source of kind {spec.kind} is no database.", source=spec.source)
-    from ingestion.databases.postgres import PostgresDialect
-    from ingestion.databases.postgres_catalog import PostgresIntrospection
-    from ingestion.databases.postgres_session import PostgresSession
+    session: Session
+    dialect: Dialect
+    introspection: Introspection
+    if spec.kind == "postgresql":
+        from ingestion.databases.postgres import PostgresDialect
+        from ingestion.databases.postgres_catalog import PostgresIntrospection
+        from ingestion.databases.postgres_session import PostgresSession
 
-    session = PostgresSession(spec, url, lake)
+        session, dialect, introspection = PostgresSession(spec, url, lake), PostgresDialect(), PostgresIntrospection()
+    elif spec.kind == "mysql":
+        from ingestion.databases.mysql import MysqlDialect
+        from ingestion.databases.mysql_catalog import MysqlIntrospection
+        from ingestion.databases.mysql_session import MysqlSession
+
+        session, dialect, introspection = MysqlSession(spec, url, lake), MysqlDialect(), MysqlIntrospection()
+    else:
+        raise SettingsError(f"A source of kind {spec.kind} is no database.", source=spec.source)
     try:
-        yield Inspection(session, PostgresDialect(), PostgresIntrospection())
+        yield Inspection(session, dialect, introspection)
     except duckdb.Error as error:
         raise session.translated(error, None, None) from None
     finally:

@@ -18,11 +18,13 @@ import duckdb
 import pyarrow as pa
 from pydantic import SecretStr
 
-from common.errors import SourceSchemaError, SourceUnavailable
+from common.errors import SourceSchemaError, SourceUnavailable, TerminalError
 from common.fault_points import reach
 from common.intervals import Interval
 from ingestion.databases import checksums
-from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
+from ingestion.databases.dialect import DatabaseColumn, Dialect, Pieces, Session
+from ingestion.databases.mysql import MysqlDialect
+from ingestion.databases.mysql_session import MysqlSession
 from ingestion.databases.postgres import PostgresDialect
 from ingestion.databases.postgres_session import PostgresSession
 from ingestion.reader import check_interval, partition_key
@@ -92,25 +94,28 @@ class DatabaseReader:
             f"{self._dialect.expression(columns[spec.in_source], spec)} AS {self._dialect.quote(spec.name)}"
             for spec in table.columns
         )
-        source_sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE {where} AND ({bad}) IS NOT TRUE"
         day = f"DATE {literal(key)} AS {PARTITION_COLUMN}, " if table.partitioned else ""
-        query = f"SELECT {day}* FROM {self._connected.relation(source_sql)}"
-        location = self._lake.staging_location(raw, key, attempt)
-        staged = StagedBatch(raw, key, attempt, (location,), 0, 0, code)
+        locations: list[str] = []
+        rows = 0
         try:
             reach("ingest.extract.before_read")
-            rows = self._lake.write(self._connected.connection, query, raw, location)
+            pieces = self._dialect.pieces(self._connected, table, where)
+            for piece in pieces.conditions:
+                sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE {piece} AND ({bad}) IS NOT TRUE"
+                query = f"SELECT {day}* FROM {self._connected.relation(sql)}"
+                locations.append(self._lake.staging_location(raw, key, attempt, len(locations)))
+                rows += self._lake.write(self._connected.connection, query, raw, locations[-1])
             reach("ingest.extract.after_write")
-            early = self._early_rejects(table, where, conditions) if conditions else None
+            early = self._early_rejects(table, where, conditions) if conditions else EARLY_REJECTS_SCHEMA.empty_table()
+            self._check_count(pieces, rows + early.num_rows, table, interval)
         except BaseException:
-            self._lake.discard(staged)
+            self._lake.discard(StagedBatch(raw, key, attempt, tuple(locations), 0, 0, code))
             raise
-        early = early if early is not None else EARLY_REJECTS_SCHEMA.empty_table()
         return StagedBatch(
             raw,
             key,
             attempt,
-            (location,),
+            tuple(locations),
             rows_in=rows + early.num_rows,
             rows_staged=rows,
             code=code,
@@ -123,6 +128,16 @@ class DatabaseReader:
         query = self._dialect.early_rejects(table, where, conditions)
         rows = self._connected.connection.execute(f"SELECT * FROM {self._connected.relation(query)}").to_arrow_table()
         return rows.cast(EARLY_REJECTS_SCHEMA)
+
+    def _check_count(self, pieces: Pieces, rows: int, table: TableSpec, interval: Interval) -> None:
+        if pieces.rows is not None and pieces.rows != rows:
+            raise TerminalError(
+                f"The source counts {pieces.rows} rows and gave {rows}: the table is not read in one snapshot.",
+                source=self._spec.source,
+                table=table.name,
+                interval=interval.key,
+                remedy="use a storage engine with consistent reads, such as InnoDB, or read it while nobody writes",
+            )
 
     # -- the source's catalog --------------------------------------------------------------------------------------
 
@@ -188,3 +203,8 @@ class DatabaseReader:
 def postgres_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader:
     """A reader for a PostgreSQL source; it is connected when its context is entered."""
     return DatabaseReader(spec, lake, connect=lambda: PostgresSession(spec, url, lake), dialect=PostgresDialect())
+
+
+def mysql_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader:
+    """A reader for a MySQL or MariaDB source; it is connected when its context is entered."""
+    return DatabaseReader(spec, lake, connect=lambda: MysqlSession(spec, url, lake), dialect=MysqlDialect())

@@ -22,7 +22,7 @@ class SourceSpec(SpecModel):
     """One source system."""
 
     source: Name
-    kind: Literal["postgresql", "objects"]
+    kind: Literal["postgresql", "mysql", "objects"]
     connection: Name = Field(description="Name of the connection, resolved from settings or the scheduler.")
     time_zone: ZoneName = Field(default="UTC", description="The zone in which a partition key names a day.")
     schedule: str = Field(

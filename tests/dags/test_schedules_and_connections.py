@@ -88,13 +88,23 @@ def test_a_database_connection_becomes_a_url_with_its_parts_quoted() -> None:
     assert connection_url(known) == "postgresql://reader:p%40ss%2Fw%3Ard@db.example:5433/shop"
 
 
+def test_a_mysql_connection_becomes_a_url_with_its_tls_options() -> None:
+    extra: dict[str, object] = {"ssl_mode": "verify_ca", "ssl_ca": "/etc/ssl/ca.pem", "other": 1}
+    known = Known("mysql", host="db.example", schema="my shop", login="reader", password="p@ss", extra_dejson=extra)
+    assert connection_url(known) == (
+        "mysql://reader:p%40ss@db.example:3306/my%20shop?ssl_mode=verify_ca&ssl_ca=%2Fetc%2Fssl%2Fca.pem"
+    )
+
+
 def test_a_bucket_connection_becomes_a_url_with_endpoint_and_region() -> None:
     extra: dict[str, object] = {"endpoint_url": "http://127.0.0.1:8333", "region_name": "us-east-1", "other": 1}
     known = Known("aws", schema="stations", login="key", password="secret", extra_dejson=extra)
     assert connection_url(known) == ("s3://key:secret@stations?endpoint=http%3A%2F%2F127.0.0.1%3A8333&region=us-east-1")
 
 
-@pytest.mark.parametrize("known", [Known("http", host="x"), Known(None), Known("postgres", host="x"), Known("aws")])
+@pytest.mark.parametrize(
+    "known", [Known("http", host="x"), Known(None), Known("postgres", host="x"), Known("mysql", host="x"), Known("aws")]
+)
 def test_a_connection_that_is_no_source_is_refused_without_its_password(known: Known) -> None:
     known.password = "hunter2"
     with pytest.raises(SettingsError, match="shop") as caught:

@@ -27,9 +27,12 @@ from lake.object_store import S3Location, parse_s3_url, s3_client
 from lake.paths import engine_path
 from lake.sql import identifier, parquet_relation
 from penstock.embedded import EmbeddedServices
+from tests.mariadb_server import READER, MariadbServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+    from tests.integration.ingestion.mysql_source import MysqlSource
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -215,3 +218,16 @@ def database(services: EmbeddedServices, tmp_path: Path, request: pytest.Fixture
             yield DatabaseSource(admin, url, schema, role, new_lake(tmp_path / "state"), tmp_path)
         finally:
             admin.execute(f"DROP SCHEMA {identifier(schema)} CASCADE")
+
+
+@pytest.fixture
+def mysql(mariadb: MariadbServer, tmp_path: Path) -> Iterator[MysqlSource]:
+    """An empty database of the real MariaDB, dropped at the end."""
+    from tests.integration.ingestion.mysql_source import MysqlSource
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    mariadb.run(f"CREATE DATABASE {name}; GRANT SELECT ON {name}.* TO {READER}@'%';")
+    try:
+        yield MysqlSource(mariadb, name, new_lake(tmp_path / "state"), tmp_path)
+    finally:
+        mariadb.run(f"DROP DATABASE {name};")

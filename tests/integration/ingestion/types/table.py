@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lake.schema import resolve_type
 
-ENGINES = {"postgresql": "PostgreSQL"}
+ENGINES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 """Module of the cases, which is also the name of the marks in the page, and what people call the engine."""
 
 PAGE = Path(__file__).parents[4] / "docs" / "types.md"

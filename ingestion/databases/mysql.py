@@ -1,0 +1,152 @@
+"""The SQL of MySQL 8 and MariaDB: their catalog, intervals, pieces, rejected rows and checksums.
+
+One dialect for both: what differs is which types there are and how they are spelled, and ``mysql_types.py`` knows both
+spellings. A spec's ``schema`` is a database of the server; without one it is the database that the connection names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from common.intervals import Interval, local_bounds
+from ingestion.databases.dialect import DatabaseColumn, Pieces, Session
+from ingestion.databases.mysql_checksums import mysql_query
+from ingestion.databases.mysql_pieces import PIECE_ROWS, cut, piece_rows, primary_key, usable_key
+from ingestion.databases.mysql_sql import quoted, text
+from ingestion.databases.mysql_types import (
+    LOSSLESS_CHARSETS,
+    as_json_value,
+    exact_expression,
+    unfit_condition,
+)
+from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
+
+DEFAULT_SCHEMA = "public"
+"""A spec's ``schema`` where it names none: the connection's database. One that is called so is named by its URL."""
+
+
+class MysqlDialect:
+    """See :class:`ingestion.databases.dialect.Dialect`.
+
+    Args:
+        most_rows: rows of a piece at most.
+    """
+
+    kind = "mysql"
+
+    def __init__(self, most_rows: int = PIECE_ROWS) -> None:
+        self._most_rows = most_rows
+        self._known: dict[str, Mapping[str, DatabaseColumn]] = {}
+
+    def quote(self, name: str) -> str:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return quoted(name)
+
+    def columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+        """See :class:`ingestion.databases.dialect.Dialect`. They are remembered for :meth:`early_rejects`."""
+        found = described_columns(
+            session,
+            f"TABLE_SCHEMA = {_schema(table)} AND TABLE_NAME = {text(table.in_source)} "
+            f"AND CAST(TABLE_NAME AS BINARY) = CAST({text(table.in_source)} AS BINARY)",
+        )
+        self._known[table.name] = {column.name: column for _, _, column, _ in found}
+        return self._known[table.name]
+
+    def relation(self, table: TableSpec) -> str:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        name = quoted(table.in_source)
+        return f"{quoted(table.schema_name)}.{name}" if _names_schema(table) else name
+
+    def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return exact_expression(column, spec.type)
+
+    def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return unfit_condition(column, spec.type)
+
+    def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        if table.interval_column is None:
+            return "true"
+        chosen = table.column(table.interval_column)
+        column = quoted(chosen.in_source)
+        if chosen.type == "date":
+            return f"{column} = {text(interval.key)}"
+        if chosen.type == "timestamp":
+            start, end = local_bounds(interval, spec.time_zone)
+        else:  # the session's own clock is UTC
+            start, end = local_bounds(interval, "UTC")
+        return f"{column} >= {text(start)} AND {column} < {text(end)}"
+
+    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        relation, schema = self.relation(table), _schema(table)
+        columns = self._columns(session, table)
+        total = int(session.rows(f"SELECT COUNT(*) AS total FROM {relation} WHERE {where}")[0][0])
+        rows = piece_rows(session, schema, table.in_source, self._most_rows) if total > 1 else 1
+        if total <= rows:
+            return Pieces(iter([where]), total)
+        keys = [
+            primary_key(session, schema, table.in_source),
+            [table.column(name).in_source for name in table.primary_key],
+        ]
+        usable = (usable_key([columns[name] for name in names]) for names in keys if set(names) <= set(columns))
+        key = next(filter(None, usable), ())
+        return Pieces(cut(session, relation, where, key, total=total, rows=rows), total)
+
+    def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        reasons = ", ".join(f"CASE WHEN {condition} THEN {text(reason)} END" for condition, reason in conditions)
+        bad = " OR ".join(condition for condition, _ in conditions)
+        key = self._json_of(table, table.primary_key)
+        row = self._json_of(table, [column.name for column in table.columns])
+        return (
+            f"SELECT 'exact_value' AS `rule`, CAST(CONCAT_WS('; ', {reasons}) AS CHAR) AS `reason`, "
+            f"CAST(CONCAT('key ', {key}) AS CHAR) AS `position`, CAST({row} AS CHAR) AS `row` "
+            f"FROM {self.relation(table)} WHERE {where} AND ({bad}) IS TRUE"
+        )
+
+    def checksums(self, table: TableSpec) -> str:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return mysql_query(table, self.relation(table))
+
+    def _columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+        return self._known[table.name] if table.name in self._known else self.columns(session, table)
+
+    def _json_of(self, table: TableSpec, names: Sequence[str]) -> str:
+        """SQL of some columns as one JSON text, under their names in the lake."""
+        known = self._known[table.name]
+        pairs = (f"{text(name)}, {as_json_value(known[table.column(name).in_source])}" for name in names)
+        return f"JSON_OBJECT({', '.join(pairs)})"
+
+
+def described_columns(session: Session, where: str) -> list[tuple[str, str, DatabaseColumn, str]]:
+    """Database, table, column and comment of the columns that this role may read, in their order.
+
+    A text column's type ends in `` character set X`` where X may hold values that have no form in UTF-8.
+    """
+    rows = session.rows(
+        "SELECT CAST(TABLE_SCHEMA AS CHAR) AS a, CAST(TABLE_NAME AS CHAR) AS b, CAST(COLUMN_NAME AS CHAR) AS c, "
+        "CAST(COLUMN_TYPE AS CHAR) AS d, CAST(CHARACTER_SET_NAME AS CHAR) AS e, CAST(IS_NULLABLE AS CHAR) AS f, "
+        "CAST(COLUMN_COMMENT AS CHAR) AS g "
+        f"FROM information_schema.COLUMNS WHERE {where} AND FIND_IN_SET('select', PRIVILEGES) > 0 "
+        "ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+    )
+    found = []
+    for schema, table, name, kind, charset, nullable, comment in rows:
+        spelling = str(kind)
+        if charset is not None and charset not in LOSSLESS_CHARSETS:
+            spelling += f" character set {charset}"
+        category = "e" if spelling.startswith("enum(") else "b"
+        found.append((schema, table, DatabaseColumn(name, spelling, category, nullable == "YES"), comment or ""))
+    return found
+
+
+def _names_schema(table: TableSpec) -> bool:
+    return table.schema_name != DEFAULT_SCHEMA
+
+
+def _schema(table: TableSpec) -> str:
+    """SQL of the name of the table's database."""
+    return text(table.schema_name) if _names_schema(table) else "DATABASE()"

@@ -1,0 +1,237 @@
+"""A read-only session with MySQL or MariaDB through DuckDB's scanner: one connection, one consistent snapshot.
+
+Everything is read by ``mysql_query(..., stream_results=false)``: of the scanner's ways it is the only one that sends
+SQL of our own *on the transaction's connection*. Its streaming form takes another connection from a pool, hence another
+moment, and a scan of an attached table can send no SQL (measured; see docs/decisions/0017). The price is that a result
+is held in memory before its first row is seen, so a table is read in pieces (``mysql_pieces.py``).
+
+DuckDB would begin the transaction by itself, at the first read. Here it is ended again at once, the session is set up,
+and a read-only one with a consistent snapshot begins: the moment of a run is the moment it connects. ``mysql_execute``
+can do that on an attachment that DuckDB takes for writable only; it is the server that enforces READ ONLY, and the
+grants of the role.
+
+The password travels in a DuckDB secret: a connection string inside ATTACH shows up in error texts. Errors are told
+apart by their text - refused, unavailable, the lake's, anything else - and rebuilt.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import duckdb
+from pydantic import SecretStr
+
+from common.errors import (
+    PenstockError,
+    SettingsError,
+    SourceRefused,
+    SourceUnavailable,
+    StoreUnavailable,
+    TerminalError,
+)
+from common.intervals import Interval
+from common.settings import decode_url_part
+from ingestion.spec import SourceSpec, TableSpec
+from lake.engine import extension_path, prepare_statements
+from lake.lake import Lake
+from lake.sql import literal
+
+CONNECT_TIMEOUT_S = 5
+
+_URL_OPTIONS = {"ssl_mode", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_crl", "ssl_crlpath", "ssl_cipher"}
+_SSL_MODES = {"disabled", "preferred", "required", "verify_ca", "verify_identity"}
+
+_SCANNER = {
+    "mysql_session_time_zone": "'+00:00'",
+    "mysql_tinyint1_as_boolean": "false",
+    "mysql_bit1_as_boolean": "false",
+    "mysql_time_as_time": "false",
+    "mysql_incomplete_dates_as_nulls": "false",
+    "mysql_pool_acquire_mode": "'force'",
+}
+"""A value that the scanner would bend is to be an error: what has no exact form is sorted out before it is read."""
+
+_SESSION = (
+    "sql_mode = 'NO_BACKSLASH_ESCAPES'",
+    "sql_select_limit = 18446744073709551615",
+    "sql_big_selects = 1",
+    "net_write_timeout = 600",
+    "lock_wait_timeout = 60",
+    "TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+)
+"""What a query answers must not depend on how the server or the role is set up, nor a reader wait behind a DDL."""
+
+_REFUSED = re.compile(
+    r"Access denied for user|command denied to user|Unknown database|is not allowed to connect|is blocked because|"
+    r"insecure transport|requires secure connection|SSL is required[\w ]{0,40}|"
+    r"account is locked|password has expired|Authentication plugin",
+    re.IGNORECASE,
+)
+_TLS = re.compile(r"(?:TLS/)?SSL (?:connection )?error: [\w ,:-]{1,80}")
+"""Of a connection that is being made: a certificate is not believed. Of one that stood: it broke off."""
+
+_UNAVAILABLE = re.compile(
+    r"Can't connect to|Lost connection|server has gone away|Unknown MySQL server host|Too many connections|"
+    r"more than 'max_user_connections'|Query execution was interrupted|max_statement_time exceeded|"
+    r"maximum statement execution time exceeded|shutdown in progress|Lock wait timeout|Deadlock found|"
+    r"(?:TLS/)?SSL (?:connection )?error|Connection was killed|Current transaction is aborted|malformed packet|"
+    r"Commands out of sync",
+    re.IGNORECASE,
+)
+
+
+class MysqlSession:
+    """One read-only transaction; everything read through it sees the same moment.
+
+    Raises:
+        SettingsError: the URL is none.
+        SourceRefused, SourceUnavailable: the server does not let us in, or does not answer.
+    """
+
+    def __init__(self, spec: SourceSpec, url: SecretStr, lake: Lake) -> None:
+        self._spec = spec
+        self._url = url
+        settings = lake.settings
+        self._address, self._server, secret = _connection_parts(url, spec)
+        self._knock()
+        self.connection = duckdb.connect(
+            config={
+                "threads": 1,
+                "memory_limit": f"{settings.memory_limit_mb}MB",
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            }
+        )
+        try:
+            self.connection.execute("SET TimeZone = 'UTC'")
+            self.connection.execute(f"LOAD {literal(str(extension_path('mysql_scanner')))}")
+            for name, value in _SCANNER.items():
+                self.connection.execute(f"SET {name} = {value}")
+            for statement in prepare_statements(settings):
+                self.connection.execute(statement)
+            self.connection.execute(secret)
+            self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
+            self.connection.execute("BEGIN")
+            self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
+            for setting in (*_SESSION, self._timeout(settings.statement_timeout_s)):
+                self._execute(f"SET SESSION {setting}")
+            self._execute("COMMIT")
+            self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        except duckdb.Error as error:
+            self.close()
+            raise self.translated(error, None, None) from None
+
+    def close(self) -> None:
+        """End the transaction and the session."""
+        with suppress(duckdb.Error):
+            self.connection.execute("ROLLBACK")
+        self.connection.close()
+
+    def relation(self, query: str) -> str:
+        """See :class:`ingestion.databases.dialect.Session`. The whole answer is held in memory while it is read."""
+        return f"mysql_query('my', {literal(query)}, stream_results=false)"
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """All rows of a query in the database's own SQL."""
+        return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the server is a MariaDB and no MySQL."""
+        return "mariadb" in self.version.lower()
+
+    def _execute(self, statement: str) -> None:
+        self.connection.execute(f"CALL mysql_execute('my', {literal(statement)})")
+
+    def _timeout(self, timeout_s: float) -> str:
+        if self.is_mariadb:
+            return f"max_statement_time = {timeout_s:.3f}"
+        return f"max_execution_time = {int(timeout_s * 1000)}"
+
+    def _knock(self) -> None:
+        """See whether anybody listens: the scanner's client would wait for minutes, and cannot be told otherwise."""
+        try:
+            with socket.create_connection(self._address, timeout=CONNECT_TIMEOUT_S):
+                pass
+        except OSError:
+            raise self._unavailable({"source": self._spec.source}) from None
+
+    def _unavailable(self, where: dict[str, str | None]) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"MySQL at {self._server} does not answer or broke off.",
+            **where,
+            remedy=f"check that it runs and that connection {self._spec.connection!r} names its host and port",
+        )
+
+    def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
+        """DuckDB's error as ours."""
+        text = str(error)
+        where = {
+            "source": self._spec.source,
+            "table": table.name if table else None,
+            "interval": interval.key if interval else None,
+        }
+        if isinstance(error, duckdb.HTTPException):
+            return StoreUnavailable(
+                "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
+            )
+        found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
+        if found:
+            return SourceRefused(
+                f"MySQL at {self._server} refused: {found[0]}.",
+                **where,
+                remedy=f"correct the user, password, grants or TLS options of connection {self._spec.connection!r}",
+            )
+        if _UNAVAILABLE.search(text):
+            return self._unavailable(where)
+        # The server's own words come last, behind the query that the scanner repeats.
+        clean = re.sub(r"\s+", " ", text).strip()[-400:]
+        secret = urlsplit(self._url.get_secret_value()).password or ""
+        if secret and decode_url_part(secret) in clean:
+            clean = "(its message holds a secret)"
+        return TerminalError(f"Reading from MySQL at {self._server} failed: {clean}", **where, remedy="see the message")
+
+
+def _connection_parts(url: SecretStr, spec: SourceSpec) -> tuple[tuple[str, int], str, str]:
+    """Address, printable server name, and the statement that stores the secret."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        host, port, database = parts.hostname, parts.port or 3306, decode_url_part(parts.path.lstrip("/"))
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    except ValueError:
+        parts, host, port, database, query = urlsplit(""), None, 0, "", {}
+    if parts.scheme not in {"mysql", "mariadb"} or not host or not database:
+        raise SettingsError(
+            f"Connection {spec.connection!r} is not a MySQL URL.",
+            source=spec.source,
+            remedy="write it as mysql://user:password@host:port/database, special characters percent-encoded",
+        )
+    unknown = sorted(set(query) - _URL_OPTIONS)
+    if unknown:
+        raise SettingsError(
+            f"Connection {spec.connection!r} has the unknown option {unknown[0]!r} in its URL.",
+            source=spec.source,
+            remedy=f"leave it out, or use one of {', '.join(sorted(_URL_OPTIONS))}",
+        )
+    if query.get("ssl_mode", "preferred").lower() not in _SSL_MODES:
+        raise SettingsError(
+            f"Connection {spec.connection!r} has an unknown ssl_mode.",
+            source=spec.source,
+            remedy=f"use one of {', '.join(sorted(_SSL_MODES))}",
+        )
+    # The client would take "localhost" for a Unix socket, whatever the port: another server than the URL names.
+    options = {
+        "HOST": literal("127.0.0.1" if host == "localhost" else host),
+        "PORT": str(port),
+        "DATABASE": literal(database),
+        "USER": literal(decode_url_part(parts.username)),
+        "PASSWORD": literal(decode_url_part(parts.password)),
+        **{name.upper(): literal(value) for name, value in query.items()},
+    }
+    listed = ", ".join(f"{name} {value}" for name, value in options.items())
+    secret = f"CREATE OR REPLACE SECRET penstock_source (TYPE mysql, {listed})"
+    return (host, port), f"{host}:{port}/{database}", secret
