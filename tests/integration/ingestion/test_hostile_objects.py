@@ -220,7 +220,16 @@ def test_a_file_is_known_by_size_time_and_inode(source: FolderSource) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file://host/data", "file:data", "file:///x?y=1", "file:///x#y", "file:///a%00b", "ftp://x/y", "http://x/y"]
+    "url",
+    [
+        "file://host/data",
+        "file:data",
+        "file:///x?y=1",
+        "file:///x#y",
+        "file:///a%00b",
+        "ftp://127.0.0.1/y",
+        "http://127.0.0.1/y",
+    ],
 )
 def test_what_is_no_folder_or_bucket_is_refused_by_its_url(source: FolderSource, url: str) -> None:
     with pytest.raises(SettingsError):
