@@ -128,7 +128,7 @@ class PostgresDialect:
         return f"(SELECT to_json(_row)::text FROM (SELECT {', '.join(parts)}) AS _row)"
 
     def _bad_bytes(self, table: TableSpec) -> str:
-        """SQL, to be appended to a list, of where bytes that are no UTF-8 begin in each column that has some."""
+        """SQL, to be appended to a list, of where bytes without a form in UTF-8 begin in each column that has some."""
         terms = []
         for spec in table.columns:
             column = self._known_columns(table).get(spec.in_source)
@@ -159,4 +159,5 @@ def _told(column: DatabaseColumn) -> str:
     if kind_of(column) in _JSON_KINDS:
         return identifier(column.name)
     text, bad = text_of(column), not_utf8(column)
-    return f"CASE WHEN {bad} THEN encode(convert_to({text}, 'SQL_ASCII'), 'escape') ELSE {text} END" if bad else text
+    escaped = f"encode(convert_to({text}, {literal(column.charset)}), 'escape')"
+    return f"CASE WHEN {bad} THEN {escaped} ELSE {text} END" if bad else text
