@@ -118,14 +118,17 @@ class PostgresDialect:
         return self._known.get((table.schema_name, table.in_source), {})
 
     def _json_of(self, table: TableSpec, names: Sequence[str]) -> str:
-        """SQL of some columns of ``_source`` as one JSON text, under their names in the lake."""
+        """SQL of some columns of ``_source`` as one JSON text, under their names in the lake.
+
+        ``_row.*``, because ``_row`` alone would be a column of that name, if the source has one.
+        """
         known = self._known_columns(table)
         parts = []
         for name in names:
             column = known.get(table.column(name).in_source)
             value = _told(column) if column else identifier(table.column(name).in_source)
             parts.append(f"{value} AS {identifier(name)}")
-        return f"(SELECT to_json(_row)::text FROM (SELECT {', '.join(parts)}) AS _row)"
+        return f"(SELECT to_json(_row.*)::text FROM (SELECT {', '.join(parts)}) AS _row)"
 
     def _bad_bytes(self, table: TableSpec) -> str:
         """SQL, to be appended to a list, of where bytes without a form in UTF-8 begin in each column that has some."""
