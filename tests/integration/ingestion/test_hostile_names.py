@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg  # noqa: TID251 - the tests own the source's tables
 import pytest
+from psycopg.sql import SQL, Identifier  # noqa: TID251
 from pydantic import SecretStr
 
 from common.errors import SourceSchemaError, SpecError
@@ -22,7 +23,7 @@ from ingestion.databases.checksums import lake_checksums
 from ingestion.databases.reader import postgres_reader
 from ingestion.spec import SourceSpec, load_source
 from lake.paths import engine_path
-from lake.sql import identifier, parquet_relation
+from lake.sql import parquet_relation
 from penstock.embedded import EmbeddedServices
 from penstock.ledger import verify
 from tests.integration.ingestion.conftest import DatabaseSource, new_lake, rejects
@@ -90,15 +91,18 @@ def target(services: EmbeddedServices, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def create(target: DatabaseSource, name: str) -> None:
-    """Three rows, of which one has a value without an exact form, under the name at every place."""
-    schema = identifier(name)
-    key, at, day, more = (identifier(name + suffix) for suffix in ("", "a", "b", "c"))
-    target.admin.execute(f"CREATE SCHEMA {schema}".encode())
-    target.admin.execute(
-        f"CREATE TABLE {schema}.{schema} ({key} text PRIMARY KEY, {at} timestamptz NOT NULL, {day} date, {more} int); "
-        f"INSERT INTO {schema}.{schema} VALUES ('1', '2013-01-01 12:00Z', '2013-01-01', 1), "
-        "('2', '2013-01-01 12:00Z', 'infinity', 2), ('3', '2013-02-01 12:00Z', '2013-02-01', 3)".encode()
-    )
+    """Three rows, of which one has a value without an exact form, under the name at every place.
+
+    Quoted by the driver, not by us: what is wrong with our quoting must show in what reads.
+    """
+    names = {place: Identifier(name + suffix) for place, suffix in zip("nkabc", ("", "", "a", "b", "c"), strict=True)}
+    for statement in (
+        "CREATE SCHEMA {n}",
+        "CREATE TABLE {n}.{n} ({k} text PRIMARY KEY, {a} timestamptz NOT NULL, {b} date, {c} int)",
+        "INSERT INTO {n}.{n} VALUES ('1', '2013-01-01 12:00Z', '2013-01-01', 1), "
+        "('2', '2013-01-01 12:00Z', 'infinity', 2), ('3', '2013-02-01 12:00Z', '2013-02-01', 3)",
+    ):
+        target.admin.execute(SQL(statement).format(**names))
 
 
 def described(table: str, name: str, *, drift: str = "warn") -> str:
