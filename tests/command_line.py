@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.settings import Settings, process_environment
 from penstock.pipeline import Pipeline
+from tests.forked import Process, start
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """``python -m penstock`` over one state folder and these connections.
+    """``penstock`` in a process of its own (see ``tests/forked.py``) over one state folder and these connections.
 
     Attributes:
         home: the state folder.
@@ -44,20 +43,15 @@ class CommandLine:
         """Run one command to its end."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=timeout_s)
-        return Answer(process.returncode, out, err)
+        return Answer(process.wait(), out, err)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Process:
         """Start one command."""
         own = {name: value for name, value in process_environment().items() if not name.startswith("PENSTOCK_")}
         own |= {f"PENSTOCK_CONNECTIONS__{name.upper()}": url for name, url in self.connections.items()}
         self.home.parent.mkdir(parents=True, exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, "-m", "penstock", *arguments],
-            env={**own, "PENSTOCK_HOME": str(self.home), **self.extra},
-            cwd=self.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        return start(
+            arguments, environment={**own, "PENSTOCK_HOME": str(self.home), **self.extra}, folder=self.home.parent
         )
 
     def settings(self) -> Settings:

@@ -11,7 +11,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from penstock.pipeline import Pipeline
 from penstock.run import run
 from penstock.status import lake_tables
 from tests.command_line import CommandLine
+from tests.forked import Process
 from warehouse.releases import Releases
 
 START, MISSING, AFTER, END = "2013-02-11", "2013-02-12", "2013-02-13", "2013-02-14"
@@ -242,7 +242,6 @@ def test_a_run_killed_at_any_time_leaves_old_or_new_and_its_rerun_ends_as_if_und
 ) -> None:
     world.restore("published")
     process = world.command.start(*COMMAND)
-    assert process.stderr is not None
     process.stderr.readline()  # its first progress: the imports are done
     time.sleep(random.Random(seed).uniform(0.0, 6.0))
     process.kill()
@@ -268,7 +267,6 @@ def test_a_run_that_is_asked_to_stop_tidies_up_and_exits_with_130(
 ) -> None:
     world.restore("published")
     process = world.command.start(*COMMAND)
-    assert process.stderr is not None
     total = next(line for line in process.stderr if line.startswith(after))
     while after == "refine" and not _is_last(total):
         total = next(process.stderr)
@@ -301,11 +299,11 @@ def _is_last(line: str) -> bool:
 @pytest.fixture
 def together(world: World) -> Iterator[Callable[[int], list[tuple[int, str]]]]:
     """Starts the same run several times at once; answers exit codes and errors."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
     def start(runs: int) -> list[tuple[int, str]]:
         started.extend(world.command.start(*COMMAND) for _ in range(runs))
-        return [(process.returncode, err) for process in started for _, err in [process.communicate(timeout=300)]]
+        return [(process.wait(), err) for process in started for _, err in [process.communicate(timeout=300)]]
 
     yield start
     for process in started:
