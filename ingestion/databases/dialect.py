@@ -7,8 +7,9 @@ quoted identifiers and literals only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import duckdb
 
@@ -53,6 +54,28 @@ class Session(Protocol):
 
     def close(self) -> None:
         """End the transaction and the session."""
+        ...
+
+
+@runtime_checkable
+class SnapshotSharing(Protocol):
+    """A session that can be joined by others at its very snapshot: an ability that not every database has."""
+
+    def readers(self, count: int) -> Sequence[Session]:
+        """This session and others at the same snapshot, ``count`` together; they end with it."""
+        ...
+
+
+@runtime_checkable
+class Breakable(Protocol):
+    """A session that need not wait for ever for a source that says nothing more."""
+
+    def bounded(self) -> AbstractContextManager[None]:
+        """A block that runs one query; the session is severed if the block takes longer than a query may."""
+        ...
+
+    def sever(self) -> None:
+        """End the connection at once, also from another thread: a query that waits for it fails."""
         ...
 
 
