@@ -167,7 +167,7 @@ class PostgresChunks:
         if not self._huge[table.name] or column.type == "date":
             return ChunkPlan(unprovable="an interval is read in one piece")
         where = f"FROM {self._dialect.relation(table)} WHERE {self._dialect.interval(spec, table, interval)}"
-        if session.rows(f"SELECT count(*) FROM (SELECT 1 {where} LIMIT {table.chunk_rows + 1}) AS some")[0][0] <= (
+        if session.rows(f"SELECT count(*) FROM (SELECT 1 {where} LIMIT {table.chunk_rows + 1}) AS _first")[0][0] <= (
             table.chunk_rows
         ):
             return ChunkPlan(unprovable="an interval is read in one piece")
@@ -200,9 +200,10 @@ def _look_up(session: Session, name: str) -> _Relation:
 
 
 _TREE_ROWS = (
-    "(WITH RECURSIVE tree AS (SELECT c.oid, c.reltuples UNION ALL SELECT child.oid, child.reltuples FROM tree "
+    "(WITH RECURSIVE tree AS (SELECT c.oid, c.relkind, c.reltuples UNION ALL "
+    "SELECT child.oid, child.relkind, child.reltuples FROM tree "
     "JOIN pg_inherits ON inhparent = tree.oid JOIN pg_class child ON child.oid = inhrelid) "
-    "SELECT sum(greatest(reltuples, 0))::float8 FROM tree)"
+    "SELECT coalesce(sum(greatest(reltuples, 0)) FILTER (WHERE relkind <> 'p'), 0)::float8 FROM tree)"
 )
 _ROWS = f"SELECT {_TREE_ROWS} FROM pg_class AS c WHERE c.oid = {{name}}::regclass AND c.relkind IN ('r', 'm', 'p')"
 _DEFINITION = (
