@@ -61,6 +61,11 @@ _REFUSED = re.compile(
     r'database ".*" does not exist|no pg_hba.conf entry',
     re.IGNORECASE,
 )
+_UNPROVEN = re.compile(
+    r"certificate verify failed|server certificate for .* does not match|certificate file .* does not exist|"
+    r"could not (read|load) .*certificate|server does not support SSL",
+    re.IGNORECASE,
+)
 _UNAVAILABLE = re.compile(
     r"could not connect|connection (to server|refused|timed out|reset)|server closed the connection|"
     r"could not translate host name|timeout expired|terminating connection|SSL SYSCALL|canceling statement|"
@@ -182,6 +187,14 @@ class PostgresSession:
                 f"PostgreSQL at {self._server} refused: {found[0] if found else 'refused'}.",
                 **where,
                 remedy=f"correct the user, password or grants of connection {self._spec.connection!r}",
+            )
+        unproven = _UNPROVEN.search(text)
+        if unproven:
+            return SourceRefused(
+                f"PostgreSQL at {self._server} is not trusted: TLS failed ({unproven[0]}).",
+                **where,
+                remedy="name the authority of its certificate by sslrootcert=<file> in the URL of connection "
+                f"{self._spec.connection!r}, and the host as its certificate does; sslmode says what is asked for",
             )
         if _UNAVAILABLE.search(text):
             return SourceUnavailable(

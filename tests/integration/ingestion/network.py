@@ -6,6 +6,7 @@ stalls, everything stays connected, as behind a load balancer whose other side i
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -84,32 +85,36 @@ class Proxy:
                     client = self._tls.wrap_socket(client, server_side=True)
                     self._open.append(client)
                     self.in_tls += 1
-            self._start(self._copy, client, server)
-            self._answer(server, client)
+            self._pass_on(client, server)
         for each in (client, server):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    @staticmethod
-    def _copy(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        """Both ways in one thread: TLS may not be read in one and written in another."""
         passed = 0
-        while data := server.recv(1 << 16):
-            if self._fault == "slice":
-                for start in range(0, len(data), 997):
-                    client.sendall(data[start : start + 997])
-                continue
-            room = self._after_bytes - passed if self._fault != "none" else len(data)
-            client.sendall(data[:room])
-            passed += len(data)
-            if room < len(data):
-                break
-        else:
-            return
+        while True:
+            hidden = isinstance(client, ssl.SSLSocket) and client.pending()
+            ready = [client] if hidden else select.select([client, server], [], [])[0]
+            for source in ready:
+                data = source.recv(1 << 16)
+                if not data:
+                    return
+                if source is client:
+                    server.sendall(data)
+                    continue
+                if self._fault == "slice":
+                    for start in range(0, len(data), 997):
+                        client.sendall(data[start : start + 997])
+                    continue
+                room = self._after_bytes - passed if self._fault != "none" else len(data)
+                client.sendall(data[: max(room, 0)])
+                passed += len(data)
+                if room < len(data):
+                    self._break(client)
+                    return
+
+    def _break(self, client: socket.socket) -> None:
         if self._fault == "stall":
             self._over.wait()
         if self._fault == "reset":
