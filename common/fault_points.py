@@ -16,6 +16,7 @@ _reached: Counter[str] = Counter()
 
 POINTS = (
     "ingest.extract.before_read",
+    "ingest.extract.after_chunk",
     "ingest.extract.after_write",
     "lake.publish.before_commit",
     "lake.publish.after_commit",

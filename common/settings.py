@@ -44,6 +44,9 @@ class Settings(BaseModel):
     memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
     statement_timeout_s: float = Field(default=900.0, gt=0, description="Longest time one source query may take, in s.")
+    parallel_reads: int = Field(
+        default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
+    )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from common.errors import StateCorrupt, StoreUnavailable
+from common.files import sync_file
 from common.settings import Settings
 from lake.engine import lake_credentials
 from lake.paths import engine_path
@@ -75,6 +77,17 @@ class Storage:
     def prepare_folder(self, location: str) -> None:
         """Make the folder that a data file is about to be written into (no-op on an object store)."""
         self._make_folder(self._path(location))
+
+    def size(self, location: str) -> int | None:
+        """A file's size in bytes; None if it is not there."""
+        found = self._files.get_file_info(self._path(location))
+        return int(found.size) if found.is_file else None
+
+    def flush(self, location: str) -> int:
+        """Have a file that was just written outlive a power cut (an object store has done so); its size in bytes."""
+        if isinstance(self._files, fs.LocalFileSystem):
+            sync_file(Path(self._path(location)))
+        return self.size(location) or 0
 
     def delete(self, location: str) -> None:
         """Delete a file if it is there."""

@@ -6,9 +6,10 @@ quoted identifiers and literals only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import duckdb
 
@@ -38,19 +39,6 @@ class DatabaseColumn:
     domain: str = ""
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """A table's rows in pieces that are read one after the other.
-
-    Attributes:
-        conditions: SQL that is true for the rows of a piece; each row lies in exactly one. There is at least one piece.
-        rows: how many rows there are in all, counted in the same snapshot; None if nobody has counted.
-    """
-
-    conditions: Iterator[str]
-    rows: int | None
-
-
 class Session(Protocol):
     """One read-only transaction with a database, through DuckDB: everything read in it is of one moment."""
 
@@ -70,6 +58,28 @@ class Session(Protocol):
 
     def close(self) -> None:
         """End the transaction and the session."""
+        ...
+
+
+@runtime_checkable
+class SnapshotSharing(Protocol):
+    """A session that can be joined by others at its very snapshot: an ability that not every database has."""
+
+    def readers(self, count: int) -> Sequence[Session]:
+        """This session and others at the same snapshot, ``count`` together; they end with it."""
+        ...
+
+
+@runtime_checkable
+class Breakable(Protocol):
+    """A session that need not wait for ever for a source that says nothing more."""
+
+    def bounded(self) -> AbstractContextManager[None]:
+        """A block that runs one query; the session is severed if the block takes longer than a query may."""
+        ...
+
+    def sever(self) -> None:
+        """End the connection at once, also from another thread: a query that waits for it fails."""
         ...
 
 
@@ -100,10 +110,6 @@ class Dialect(Protocol):
 
     def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
         """SQL that is true for the rows of an interval; for a table without an interval column, always."""
-        ...
-
-    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
-        """The rows for which ``where`` is true, in pieces of which one at a time needs no more memory than it may."""
         ...
 
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:

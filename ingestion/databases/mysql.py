@@ -1,4 +1,4 @@
-"""The SQL of MySQL 8 and MariaDB: their catalog, intervals, pieces, rejected rows and checksums.
+"""The SQL of MySQL 8 and MariaDB: their catalog, intervals, rejected rows and checksums.
 
 One dialect for both: what differs is which types there are and how they are spelled, and ``mysql_types.py`` knows both
 spellings. A spec's ``schema`` is a database of the server; without one it is the database that the connection names.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
-from ingestion.databases.dialect import DatabaseColumn, Pieces, Session
+from ingestion.databases.dialect import DatabaseColumn, Session
 from ingestion.databases.mysql_checksums import mysql_query
-from ingestion.databases.mysql_pieces import PIECE_ROWS, cut, piece_rows, primary_key, usable_key
 from ingestion.databases.mysql_sql import quoted, text
 from ingestion.databases.mysql_types import (
     LOSSLESS_CHARSETS,
@@ -26,16 +25,11 @@ DEFAULT_SCHEMA = "public"
 
 
 class MysqlDialect:
-    """See :class:`ingestion.databases.dialect.Dialect`.
-
-    Args:
-        most_rows: rows of a piece at most.
-    """
+    """See :class:`ingestion.databases.dialect.Dialect`."""
 
     kind = "mysql"
 
-    def __init__(self, most_rows: int = PIECE_ROWS) -> None:
-        self._most_rows = most_rows
+    def __init__(self) -> None:
         self._known: dict[str, Mapping[str, DatabaseColumn]] = {}
 
     def quote(self, name: str) -> str:
@@ -46,7 +40,7 @@ class MysqlDialect:
         """See :class:`ingestion.databases.dialect.Dialect`. They are remembered for :meth:`early_rejects`."""
         found = described_columns(
             session,
-            f"TABLE_SCHEMA = {_schema(table)} AND TABLE_NAME = {text(table.in_source)} "
+            f"TABLE_SCHEMA = {schema_of(table)} AND TABLE_NAME = {text(table.in_source)} "
             f"AND CAST(TABLE_NAME AS BINARY) = CAST({text(table.in_source)} AS BINARY)",
         )
         self._known[table.name] = {column.name: column for _, _, column, _ in found}
@@ -79,22 +73,6 @@ class MysqlDialect:
             start, end = local_bounds(interval, "UTC")
         return f"{column} >= {text(start)} AND {column} < {text(end)}"
 
-    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
-        """See :class:`ingestion.databases.dialect.Dialect`."""
-        relation, schema = self.relation(table), _schema(table)
-        columns = self._columns(session, table)
-        total = int(session.rows(f"SELECT COUNT(*) AS total FROM {relation} WHERE {where}")[0][0])
-        rows = piece_rows(session, schema, table.in_source, self._most_rows) if total > 1 else 1
-        if total <= rows:
-            return Pieces(iter([where]), total)
-        keys = [
-            primary_key(session, schema, table.in_source),
-            [table.column(name).in_source for name in table.primary_key],
-        ]
-        usable = (usable_key([columns[name] for name in names]) for names in keys if set(names) <= set(columns))
-        key = next(filter(None, usable), ())
-        return Pieces(cut(session, relation, where, key, total=total, rows=rows), total)
-
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         reasons = ", ".join(f"CASE WHEN {condition} THEN {text(reason)} END" for condition, reason in conditions)
@@ -111,7 +89,8 @@ class MysqlDialect:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         return mysql_query(table, self.relation(table))
 
-    def _columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+    def known_columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
+        """The table's columns, asked for once."""
         return self._known[table.name] if table.name in self._known else self.columns(session, table)
 
     def _json_of(self, table: TableSpec, names: Sequence[str]) -> str:
@@ -147,6 +126,6 @@ def _names_schema(table: TableSpec) -> bool:
     return table.schema_name != DEFAULT_SCHEMA
 
 
-def _schema(table: TableSpec) -> str:
+def schema_of(table: TableSpec) -> str:
     """SQL of the name of the table's database."""
     return text(table.schema_name) if _names_schema(table) else "DATABASE()"

@@ -35,6 +35,7 @@ from common.errors import (
 )
 from common.intervals import Interval
 from common.settings import decode_url_part
+from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, prepare_statements
 from lake.lake import Lake
@@ -97,6 +98,9 @@ class MysqlSession:
         self._url = url
         settings = lake.settings
         self._address, self._server, secret = _connection_parts(url, spec)
+        addresses = check_connection(url, spec, settings)
+        if len(addresses) == 1:
+            secret = _connection_parts(url, spec, address=addresses[0])[2]
         self._knock()
         self.connection = duckdb.connect(
             config={
@@ -196,8 +200,16 @@ class MysqlSession:
         return TerminalError(f"Reading from MySQL at {self._server} failed: {clean}", **where, remedy="see the message")
 
 
-def _connection_parts(url: SecretStr, spec: SourceSpec) -> tuple[tuple[str, int], str, str]:
-    """Address, printable server name, and the statement that stores the secret."""
+def _connection_parts(
+    url: SecretStr, spec: SourceSpec, *, address: str | None = None
+) -> tuple[tuple[str, int], str, str]:
+    """Address, printable server name, and the statement that stores the secret.
+
+    Args:
+        url: the connection's.
+        spec: the source.
+        address: what the host has been resolved to; connected to, unless the server must prove its name.
+    """
     try:
         parts = urlsplit(url.get_secret_value())
         host, port, database = parts.hostname, parts.port or 3306, decode_url_part(parts.path.lstrip("/"))
@@ -224,8 +236,10 @@ def _connection_parts(url: SecretStr, spec: SourceSpec) -> tuple[tuple[str, int]
             remedy=f"use one of {', '.join(sorted(_SSL_MODES))}",
         )
     # The client would take "localhost" for a Unix socket, whatever the port: another server than the URL names.
+    proves_name = query.get("ssl_mode", "").lower() == "verify_identity"
+    target = host if proves_name or address is None else address
     options = {
-        "HOST": literal("127.0.0.1" if host == "localhost" else host),
+        "HOST": literal("127.0.0.1" if target == "localhost" else target),
         "PORT": str(port),
         "DATABASE": literal(database),
         "USER": literal(decode_url_part(parts.username)),

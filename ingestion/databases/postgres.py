@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
 from ingestion.databases import checksums
-from ingestion.databases.dialect import DatabaseColumn, Pieces, Session
+from ingestion.databases.dialect import DatabaseColumn, Session
 from ingestion.databases.postgres_casts import cast
 from ingestion.databases.postgres_types import Reading, exact, kind_of, not_utf8, text_of, valid_bytes
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
@@ -89,10 +89,6 @@ class PostgresDialect:
             return f"{column} >= {literal(start)}::timestamp AND {column} < {literal(end)}::timestamp"
         start, end = interval.start.isoformat(), interval.end.isoformat()
         return f"{column} >= {literal(start)}::timestamptz AND {column} < {literal(end)}::timestamptz"
-
-    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:  # noqa: ARG002
-        """See :class:`ingestion.databases.dialect.Dialect`. ``postgres_query`` streams: one piece of any size."""
-        return Pieces(iter([where]), None)
 
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`.

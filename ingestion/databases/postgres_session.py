@@ -1,4 +1,4 @@
-"""A read-only session with PostgreSQL through DuckDB's scanner: one thread, one REPEATABLE READ snapshot.
+"""A read-only session with PostgreSQL through DuckDB's scanner: one REPEATABLE READ snapshot, shared by its readers.
 
 ``postgres_query`` sends the query as it is. The password travels in a DuckDB secret: a connection string inside ATTACH
 shows up in error texts. Errors are told apart by their text - refused, unavailable, the lake's, anything else - and
@@ -8,7 +8,8 @@ rebuilt, because the driver's own may hold connection details.
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +26,7 @@ from common.errors import (
 )
 from common.intervals import Interval
 from common.settings import decode_url_part
+from ingestion.databases.sockets import Sockets
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, prepare_statements
@@ -36,6 +38,9 @@ CONNECT_TIMEOUT_S = 5
 _STALLS = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
 """A host that has vanished is noticed within a minute."""
 
+SERVER_SHARE = 0.9
+"""Part of the time a query may take after which the server ends it itself; at the end of it the client breaks off."""
+
 _SESSION = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
@@ -45,6 +50,9 @@ _SESSION = {
     "standard_conforming_strings": "on",
 }
 """The text of a value, and the meaning of a backslash in ours, must not depend on how server or role are set up."""
+
+_PATIENCE = {"idle_in_transaction_session_timeout": "0"}
+"""The snapshot's own transaction waits while others read, and while a gate judges."""
 
 _URL_OPTIONS = {
     "channel_binding",
@@ -61,6 +69,11 @@ _REFUSED = re.compile(
     r'database ".*" does not exist|no pg_hba.conf entry',
     re.IGNORECASE,
 )
+_UNPROVEN = re.compile(
+    r"certificate verify failed|server certificate for .* does not match|certificate file .* does not exist|"
+    r"could not (read|load) .*certificate|server does not support SSL",
+    re.IGNORECASE,
+)
 _UNAVAILABLE = re.compile(
     r"could not connect|connection (to server|refused|timed out|reset)|server closed the connection|"
     r"could not translate host name|timeout expired|terminating connection|SSL SYSCALL|canceling statement|"
@@ -74,47 +87,84 @@ _UNAVAILABLE = re.compile(
 class PostgresSession:
     """One read-only transaction; everything read through it sees the same moment.
 
+    Args:
+        spec: the source.
+        url: its connection.
+        lake: whose storage is written to.
+        shared: a session whose snapshot this one joins, on a connection of its own; a snapshot of its own by default.
+
     Raises:
         SettingsError: the URL is none.
         SourceRefused, SourceUnavailable: the server does not let us in, or does not answer.
     """
 
-    def __init__(self, spec: SourceSpec, url: SecretStr, lake: Lake) -> None:
-        self._spec = spec
-        self._url = url
-        settings = lake.settings
-        self._server, options, secret = _connection_parts(url, spec, settings.statement_timeout_s)
-        addresses = check_connection(url, spec, settings)
-        # libpq takes one address per host, and tries no other: a name that has several is judged and not pinned.
-        options += f" hostaddr='{addresses[0]}'" if len(addresses) == 1 else ""
-        self.connection = duckdb.connect(
-            config={
-                "threads": 1,
-                "memory_limit": f"{settings.memory_limit_mb}MB",
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
+    def __init__(self, spec: SourceSpec, url: SecretStr, lake: Lake, *, shared: PostgresSession | None = None) -> None:
+        self._spec, self._url, self._lake = spec, url, lake
+        self._limit_s = lake.settings.statement_timeout_s
+        server, options, secret = _connection_parts(url, spec, self._limit_s)
+        self._server = f"{server[0]}:{server[1]}/{server[2]}"
+        if shared is None:
+            addresses = check_connection(url, spec, lake.settings)
+            # libpq takes one address per host, and tries no other: a name that has several is judged and not pinned.
+            options += f" hostaddr='{addresses[0]}'" if len(addresses) == 1 else ""
+        self._sockets = Sockets(server[1])
+        self._others: list[PostgresSession] = []
+        self._snapshot = ""
+        # One engine for all: its one thread is the caller's, so each of our own threads is a reader.
+        self.connection: duckdb.DuckDBPyConnection = _new_engine(lake) if shared is None else shared.connection.cursor()
         try:
-            self.connection.execute("SET TimeZone = 'UTC'")
-            self.connection.execute(f"LOAD {literal(str(extension_path('postgres_scanner')))}")
-            for statement in prepare_statements(settings):
-                self.connection.execute(statement)
-            self.connection.execute(secret)
-            self.connection.execute(
-                f"ATTACH {literal(options)} AS pg (TYPE postgres, READ_ONLY, SECRET penstock_source)"
-            )
-            self.connection.execute("BEGIN")
-            self.rows("SELECT 1")
+            with self._sockets.connecting():
+                if shared is None:
+                    self._attach(options, secret)
+                else:
+                    self._join(shared)
         except duckdb.Error as error:
             self.close()
             raise self.translated(error, None, None) from None
 
+    def _attach(self, options: str, secret: str) -> None:
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute(f"LOAD {literal(str(extension_path('postgres_scanner')))}")
+        for statement in (*prepare_statements(self._lake.settings), secret):
+            self.connection.execute(statement)
+        self.connection.execute(f"ATTACH {literal(options)} AS pg (TYPE postgres, READ_ONLY, SECRET penstock_source)")
+        self.connection.execute("BEGIN")
+        self.rows("SELECT 1")
+
+    def _join(self, shared: PostgresSession) -> None:
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("BEGIN")
+        adopt = f"SET TRANSACTION SNAPSHOT {literal(shared.exported_snapshot())}"
+        self.connection.execute(f"CALL postgres_execute('pg', {literal(adopt)})")
+
     def close(self) -> None:
-        """End the transaction and the session."""
-        with suppress(duckdb.Error):
+        """End the transaction and the session, and those that share its snapshot."""
+        for other in self._others:
+            other.close()
+        self._others.clear()
+        with suppress(duckdb.Error), self._sockets.bounded(CONNECT_TIMEOUT_S):
             self.connection.execute("ROLLBACK")
         self.connection.close()
+
+    def exported_snapshot(self) -> str:
+        """The name by which other transactions can join this one's snapshot while it lasts."""
+        if not self._snapshot:
+            self._snapshot = str(self.rows("SELECT pg_export_snapshot()")[0][0])
+        return self._snapshot
+
+    def readers(self, count: int) -> Sequence[PostgresSession]:
+        """See :class:`ingestion.databases.dialect.SnapshotSharing`."""
+        while len(self._others) < count - 1:
+            self._others.append(PostgresSession(self._spec, self._url, self._lake, shared=self))
+        return [self, *self._others[: count - 1]]
+
+    def bounded(self) -> AbstractContextManager[None]:
+        """See :class:`ingestion.databases.dialect.Breakable`."""
+        return self._sockets.bounded(self._limit_s)
+
+    def sever(self) -> None:
+        """See :class:`ingestion.databases.dialect.Breakable`."""
+        self._sockets.sever()
 
     def relation(self, query: str) -> str:
         """See :class:`ingestion.databases.dialect.Session`."""
@@ -122,7 +172,8 @@ class PostgresSession:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """All rows of a query in PostgreSQL's own SQL."""
-        return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
+        with self.bounded():
+            return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
 
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
         """DuckDB's error as ours."""
@@ -132,6 +183,12 @@ class PostgresSession:
             "table": table.name if table else None,
             "interval": interval.key if interval else None,
         }
+        if any(session._sockets.timed_out for session in (self, *self._others)):  # noqa: SLF001 - of this class
+            return SourceUnavailable(
+                f"PostgreSQL at {self._server} said nothing more: a query was not over after {self._limit_s:g} s.",
+                **where,
+                remedy="check the network between; for a query that needs longer raise PENSTOCK_STATEMENT_TIMEOUT_S",
+            )
         if isinstance(error, duckdb.HTTPException):
             return StoreUnavailable(
                 "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
@@ -142,6 +199,14 @@ class PostgresSession:
                 f"PostgreSQL at {self._server} refused: {found[0] if found else 'refused'}.",
                 **where,
                 remedy=f"correct the user, password or grants of connection {self._spec.connection!r}",
+            )
+        unproven = _UNPROVEN.search(text)
+        if unproven:
+            return SourceRefused(
+                f"PostgreSQL at {self._server} is not trusted: TLS failed ({unproven[0]}).",
+                **where,
+                remedy="name the authority of its certificate by sslrootcert=<file> in the URL of connection "
+                f"{self._spec.connection!r}, and the host as its certificate does; sslmode says what is asked for",
             )
         if _UNAVAILABLE.search(text):
             return SourceUnavailable(
@@ -158,8 +223,19 @@ class PostgresSession:
         )
 
 
-def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[str, str, str]:
-    """Printable server name, ATTACH options without secrets, and the statement that stores the secret."""
+def _new_engine(lake: Lake) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={
+            "threads": 1,
+            "memory_limit": f"{lake.settings.memory_limit_mb}MB",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+
+
+def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[tuple[str, int, str], str, str]:
+    """Host, port and database; ATTACH options without secrets; and the statement that stores the secret."""
     try:
         parts = urlsplit(url.get_secret_value())
         host, port, database = parts.hostname, parts.port or 5432, parts.path.lstrip("/")
@@ -179,7 +255,7 @@ def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tup
             source=spec.source,
             remedy=f"leave it out, or use one of {', '.join(sorted(_URL_OPTIONS))}",
         )
-    session = {"statement_timeout": str(int(timeout_s * 1000)), **_SESSION}
+    session = {"statement_timeout": str(max(1, int(timeout_s * SERVER_SHARE * 1000))), **_PATIENCE, **_SESSION}
     options = {
         "connect_timeout": str(CONNECT_TIMEOUT_S),
         "application_name": f"penstock_{spec.source}",
@@ -194,4 +270,4 @@ def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tup
         f"HOST {literal(host)}, PORT {port}, DATABASE {literal(decode_url_part(database))}, "
         f"USER {literal(decode_url_part(parts.username))}, PASSWORD {literal(decode_url_part(parts.password))})"
     )
-    return f"{host}:{port}/{database}", text, secret
+    return (host, port, decode_url_part(database)), text, secret

@@ -33,6 +33,9 @@ class TableSpec(SpecModel):
     window: Window | None = None
     version_column: Name | None = Field(default=None, description="Largest value wins among rows of one key.")
     objects: Objects | None = None
+    chunk_rows: int = Field(
+        default=2_000_000, ge=1_000, description="Rows of a database table above which it is read in chunks."
+    )
     coverage: Coverage | None = None
     on_drift: Drift = Drift()
     volume: Volume = Volume()

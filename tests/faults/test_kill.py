@@ -189,6 +189,8 @@ TRIALS = [
     # Of the published state: planes, airlines, airports, then three days of flights, then one day of weather are read.
     ("published", "ingest.extract.before_read", 1),
     ("published", "ingest.extract.before_read", 7),
+    ("published", "ingest.extract.after_chunk", 1),
+    ("published", "ingest.extract.after_chunk", 7),
     ("published", "ingest.extract.after_write", 1),
     ("published", "ingest.extract.after_write", 7),
     # Commits: flights, quarantine of weather, weather, refined flights, refined weather.

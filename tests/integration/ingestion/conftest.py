@@ -157,12 +157,16 @@ class DatabaseSource:
         self.admin.execute(statement.replace("{s}", identifier(self.schema)))
         self.admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {identifier(self.schema)} TO {identifier(self.role)}")
 
-    def spec(self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn") -> SourceSpec:
+    def spec(
+        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn", more: str = ""
+    ) -> SourceSpec:
         """A spec of one table, of which the first column is the key."""
-        tables = [self.table(columns, table=table, cursor=cursor, drift=drift)]
+        tables = [self.table(columns, table=table, cursor=cursor, drift=drift, more=more)]
         return self.spec_of(tables)
 
-    def table(self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn") -> str:
+    def table(
+        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn", more: str = ""
+    ) -> str:
         """The part of a spec that describes one table."""
         names = [part.strip().split(": ") for part in columns.split(", ")]
         required = {names[0][0], cursor}
@@ -173,7 +177,7 @@ class DatabaseSource:
         mode = f"mode: incremental\n    cursor: {{column: {cursor}}}" if cursor else "mode: snapshot"
         return (
             f"  - name: {table}\n    {mode}\n    schema: {json.dumps(self.schema)}\n    primary_key: [{names[0][0]}]\n"
-            f"    on_drift: {{added_column: {drift}}}\n    columns:\n{listed}\n"
+            f"    on_drift: {{added_column: {drift}}}\n{more}    columns:\n{listed}\n"
         )
 
     def spec_of(self, tables: list[str]) -> SourceSpec:

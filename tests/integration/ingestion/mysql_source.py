@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from common.intervals import day_interval
+from common.intervals import Interval, day_interval
+from ingestion.databases.chunks import Chunk, ChunkPlan
+from ingestion.databases.dialect import Session
 from ingestion.databases.mysql import MysqlDialect
+from ingestion.databases.mysql_chunks import MysqlChunks
+from ingestion.databases.mysql_pieces import PIECE_ROWS
 from ingestion.databases.mysql_session import MysqlSession
 from ingestion.databases.mysql_sql import quoted
 from ingestion.databases.reader import DatabaseReader
-from ingestion.spec import SourceSpec, load_source
+from ingestion.spec import SourceSpec, TableSpec, load_source
 from lake.batches import StagedBatch
 from lake.lake import Lake
 from tests.integration.ingestion.conftest import staged_rows
 from tests.mariadb_server import MariadbServer
+
+
+class _Watched(MysqlChunks):
+    """Something happens before each piece is read."""
+
+    def __init__(self, dialect: MysqlDialect, most_rows: int, before_piece: Callable[[int], None] | None) -> None:
+        super().__init__(dialect, most_rows)
+        self._before_piece = before_piece
+
+    def plan(self, session: Session, spec: SourceSpec, table: TableSpec, interval: Interval) -> ChunkPlan:
+        """The plan, of which each chunk is looked up right before it is read."""
+        plan = super().plan(session, spec, table, interval)
+        return replace(plan, chunks=_Chunks(plan.chunks, self._before_piece)) if self._before_piece else plan
+
+
+class _Chunks(list[Chunk]):
+    def __init__(self, chunks: Sequence[Chunk], before_piece: Callable[[int], None]) -> None:
+        super().__init__(chunks)
+        self._before_piece = before_piece
+
+    def __getitem__(self, number: Any) -> Any:
+        self._before_piece(number)
+        return super().__getitem__(number)
 
 
 @dataclass
@@ -30,6 +58,8 @@ class MysqlSource:
     lake: Lake
     folder: Path
     dialect: MysqlDialect = field(default_factory=MysqlDialect)
+    most_rows: int = PIECE_ROWS
+    before_piece: Callable[[int], None] | None = None
 
     @property
     def url(self) -> str:
@@ -77,7 +107,9 @@ class MysqlSource:
 
     def open(self, spec: SourceSpec, url: str | None = None) -> DatabaseReader:
         """A reader that is not connected yet."""
-        return DatabaseReader(spec, self.lake, connect=lambda: self.session(spec, url), dialect=self.dialect)
+        planner = _Watched(self.dialect, self.most_rows, self.before_piece)
+        connect = lambda: self.session(spec, url)  # noqa: E731 - a name for the argument
+        return DatabaseReader(spec, self.lake, connect=connect, dialect=self.dialect, planner=planner)
 
     def stage(self, spec: SourceSpec, *, day: str = "2013-01-01", url: str | None = None) -> StagedBatch:
         """What a run does with one day."""

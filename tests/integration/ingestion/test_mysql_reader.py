@@ -11,8 +11,6 @@ import pytest
 
 from common.errors import TerminalError
 from common.intervals import day_interval
-from ingestion.databases.dialect import Pieces, Session
-from ingestion.databases.mysql import MysqlDialect
 from ingestion.databases.mysql_sql import quoted
 from ingestion.spec import TableSpec
 from tests.integration.ingestion.conftest import rejects
@@ -23,23 +21,14 @@ from tests.mariadb_server import READER
 CHINOOK = Path(__file__).parents[4] / "shared" / "data" / "chinook" / "Chinook_MySql.sql"
 
 
-class Disturbed(MysqlDialect):
+def disturb(mysql: MysqlSource, statements: list[str]) -> None:
     """Somebody writes to the source before each piece is read."""
 
-    def __init__(self, source: MysqlSource, statements: list[str], most_rows: int) -> None:
-        super().__init__(most_rows)
-        self.source, self.statements = source, statements
+    def write(_piece: int) -> None:
+        if statements:
+            mysql.run(statements.pop(0))
 
-    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
-        """The pieces, each after a statement."""
-        pieces = super().pieces(session, table, where)
-        return Pieces(self._disturb(pieces.conditions), pieces.rows)
-
-    def _disturb(self, conditions: Iterator[str]) -> Iterator[str]:
-        for condition in conditions:
-            if self.statements:
-                self.source.run(self.statements.pop(0))
-            yield condition
+    mysql.before_piece = write
 
 
 # -- one snapshot -----------------------------------------------------------------------------------------------------
@@ -63,24 +52,22 @@ def test_all_tables_of_a_run_are_seen_at_the_moment_it_connected(mysql: MysqlSou
 
 def test_rows_that_change_between_two_pieces_are_seen_as_they_were(mysql: MysqlSource) -> None:
     mysql.run("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT seq, 0 FROM seq_1_to_20;")
-    mysql.dialect = Disturbed(
-        mysql,
-        [
-            "UPDATE t SET v = 1; DELETE FROM t WHERE id % 2;",
-            "INSERT INTO t SELECT seq, 2 FROM seq_21_to_90;",
-            "UPDATE t SET id = id + 1000 WHERE id < 15;",
-        ],
-        most_rows=6,
-    )
+    mysql.most_rows = 6
+    statements = [
+        "UPDATE t SET v = 1; DELETE FROM t WHERE id % 2;",
+        "INSERT INTO t SELECT seq, 2 FROM seq_21_to_90;",
+        "UPDATE t SET id = id + 1000 WHERE id < 15;",
+    ]
+    disturb(mysql, statements)
     staged = mysql.stage(mysql.spec("id: int32; v: int32"))
-    assert mysql.dialect.statements == []
+    assert statements == []
     assert len(staged.files) == 4
     assert sorted(mysql.rows(staged)) == [(n, 0) for n in range(1, 21)]
 
 
 def test_a_table_whose_engine_has_no_snapshot_is_refused_when_it_changes_while_it_is_read(mysql: MysqlSource) -> None:
     mysql.run("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MyISAM; INSERT INTO t SELECT seq FROM seq_1_to_20;")
-    mysql.dialect = Disturbed(mysql, ["DELETE FROM t WHERE id = 20;"], most_rows=100)
+    disturb(mysql, ["DELETE FROM t WHERE id = 20;"])
     with pytest.raises(TerminalError, match="counts 20 rows and gave 19"):
         mysql.stage(mysql.spec("id: int32"))
     assert mysql.staged_files() == []
@@ -152,7 +139,7 @@ def test_pieces_hold_every_row_once_whatever_the_key(mysql: MysqlSource) -> None
             f"CREATE TABLE {tables[name]} ({number}d date, {key}); INSERT INTO {tables[name]} (n, d, {columns}) "
             f"SELECT seq, IF(seq % 5 = 0, '0000-00-00', '2013-01-01'), {value} FROM seq_1_to_40;"
         )
-    mysql.dialect = MysqlDialect(most_rows=7)
+    mysql.most_rows = 7
     spec = mysql.spec_of([mysql.table("n: int32; d: date", table=table) for table in tables.values()])
     read = {}
     with mysql.open(spec) as reader:
@@ -238,7 +225,7 @@ def test_a_name_of_any_characters_is_a_name_and_nothing_else(mysql: MysqlSource,
             "SELECT seq, IF(seq = 3, '0000-00-00', '2013-01-01'), 'x' FROM seq_1_to_9;",
             database=payload,
         )
-        mysql.dialect = MysqlDialect(most_rows=4)
+        mysql.most_rows = 4
         listed = (
             f"    columns:\n      - {{name: id, source_name: {json.dumps(payload)}, type: int32, nullable: false}}\n"
             "      - {name: d, type: date}\n      - {name: v, type: string}\n"

@@ -10,8 +10,6 @@ import pytest
 
 from common.errors import PenstockError, SettingsError, SourceRefused, SourceSchemaError, SourceUnavailable
 from common.intervals import day_interval
-from ingestion.databases.dialect import Pieces, Session
-from ingestion.databases.mysql import MysqlDialect
 from ingestion.spec import SourceSpec, TableSpec
 from tests.integration.ingestion.conftest import new_lake
 from tests.integration.ingestion.mysql_source import MysqlSource
@@ -160,33 +158,20 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server(mysql: MysqlSour
     assert mysql.run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(30)%'") == [["1"]]
 
 
-class Killed(MysqlDialect):
-    """The server ends the reader's connection behind the first piece."""
-
-    def __init__(self, source: MysqlSource) -> None:
-        super().__init__(most_rows=5)
-        self.source = source
-
-    def pieces(self, session: Session, table: TableSpec, where: str) -> Pieces:
-        """The pieces, the second of which cannot be read."""
-        pieces = super().pieces(session, table, where)
-        return Pieces(self._kill(session, pieces.conditions), pieces.rows)
-
-    def _kill(self, session: Session, conditions: Iterator[str]) -> Iterator[str]:
-        yield next(conditions)
-        second = next(conditions)
-        number = session.rows("SELECT CONNECTION_ID() AS id")[0][0]
-        self.source.run(f"KILL {number};")
-        yield second
-
-
 def test_a_connection_that_breaks_between_two_pieces_leaves_nothing(mysql: MysqlSource) -> None:
     mysql.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT seq FROM seq_1_to_20;")
-    mysql.dialect = Killed(mysql)
+    reading = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{}'"
+
+    def kill(piece: int) -> None:
+        if piece == 1:
+            for (number,) in mysql.run(reading.format(READER)):
+                mysql.run(f"KILL {number};")
+
+    mysql.most_rows, mysql.before_piece = 5, kill
     spec = mysql.spec("id: int32")
     message = refuses(mysql, spec, SourceUnavailable, "does not answer or broke off")
     assert "table=t" in message
-    mysql.dialect = MysqlDialect(most_rows=5)
+    mysql.before_piece = None
     assert len(mysql.rows(mysql.stage(spec))) == 20
 
 

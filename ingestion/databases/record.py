@@ -1,0 +1,109 @@
+"""What an extract has finished so far, kept in the state folder so that a rerun after a crash need not begin anew.
+
+::
+
+    <home>/extracts/<table>/<key>.json    the attempt, its plan with proof, and each chunk that is written and flushed
+    <home>/extracts/<table>/<key>.lock    held by the process that extracts; the kernel drops it when that ends
+
+The record is there only while its extract runs: it is removed before the batch is handed on, and after an error. So a
+record that is found unlocked was left by a process that was killed, and its files are in no snapshot and will never
+be: they may be taken over or deleted. A second run of the same interval does not get the lock and goes its own way,
+without a record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.files import write_atomic
+
+
+class ExtractRecord:
+    """The record of one extract.
+
+    Attributes:
+        left: what a killed process left, None if nothing.
+    """
+
+    def __init__(self, path: Path | None, left: dict[str, Any] | None) -> None:
+        self._path = path
+        self._content: dict[str, Any] = {}
+        self.left = left
+
+    def begin(self, **content: Any) -> None:
+        """Say what is about to be read; ``content`` is JSON-compatible."""
+        self._content = {**content, "finished": content.get("finished", {})}
+        self._write(durable=False)
+
+    def finish(self, part: int, **figures: Any) -> None:
+        """Note that the chunk of that number is written whole and flushed."""
+        self._content["finished"][str(part)] = figures
+        self._write(durable=True)
+
+    def _write(self, *, durable: bool) -> None:
+        if self._path is None:
+            return
+        text = json.dumps(self._content)
+        if durable:
+            write_atomic(self._path, text, mode=0o600)
+        else:
+            self._path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def extract_record(home: Path, table: str, key: str) -> Iterator[ExtractRecord]:
+    """The record of an extract of one partition; it is gone when the block is left.
+
+    Args:
+        home: the state folder.
+        table: the lake table.
+        key: the partition key.
+    """
+    folder = home / "extracts" / table
+    path, lock = folder / f"{key}.json", folder / f"{key}.lock"
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = _acquire(lock)
+    if descriptor is None:
+        yield ExtractRecord(None, None)
+        return
+    try:
+        try:
+            yield ExtractRecord(path, _read(path))
+        finally:
+            path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(lock: Path) -> int | None:
+    """A descriptor that holds the lock; None if another process does."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.exists() and os.fstat(descriptor).st_ino == lock.stat().st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # its holder removed the file between our open and our lock
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The record; empty if the process was killed while it wrote the first one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,107 @@
+"""The client's own bound on a query: a source that says nothing more is broken off by closing its connection.
+
+A server that ends statements in time does not help when the network between is dead: the client then waits in the
+driver's ``poll`` for bytes that never come, where neither DuckDB's interrupt nor a signal reaches it. Keepalives and
+TCP's own timeout do not fire either while something on the way (a proxy, a load balancer) still answers for the other
+side. Shutting the socket down makes the driver see an end, and say so.
+
+The driver does not tell its sockets, so they are those that this process has more of after connecting than before
+(``/proc/self/fd``), and that lead to the server's port. Linux only, as Penstock is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_CONNECTING = threading.Lock()
+"""One connection of this process is made at a time, so that a new socket belongs to it."""
+
+_Descriptor = tuple[int, int]
+"""File descriptor and inode: a number that has been given to another file is not ours any more."""
+
+
+class Sockets:
+    """The sockets of one connection.
+
+    Args:
+        port: the server's port.
+
+    Attributes:
+        timed_out: whether a block has taken longer than it may.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._known: set[_Descriptor] = set()
+        self.timed_out = False
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Whatever is connected to the server in here belongs to this connection."""
+        with _CONNECTING:
+            before = set(_open_sockets())
+            try:
+                yield
+            finally:
+                self._known |= {each for each in set(_open_sockets()) - before if _leads_to(each, self._port)}
+
+    @contextmanager
+    def bounded(self, limit_s: float) -> Iterator[None]:
+        """Sever the connection unless the block is left in time.
+
+        Args:
+            limit_s: longest time the block may take, in s.
+        """
+        timer = threading.Timer(limit_s, self._time_out)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self.sever()
+
+    def sever(self) -> None:
+        """End the connection at once: whoever waits for it gets an error. Harmless where it has ended."""
+        for each in self._known:
+            with suppress(OSError), _duplicate(each) as ours:
+                ours.shutdown(socket.SHUT_RDWR)
+
+
+def _open_sockets() -> Iterator[_Descriptor]:
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found = os.fstat(int(entry.name))
+            if stat.S_ISSOCK(found.st_mode):
+                yield int(entry.name), found.st_ino
+
+
+def _leads_to(descriptor: _Descriptor, port: int) -> bool:
+    with suppress(OSError), _duplicate(descriptor) as ours:
+        return ours.family in {socket.AF_INET, socket.AF_INET6} and bool(ours.getpeername()[1] == port)
+    return False
+
+
+@contextmanager
+def _duplicate(descriptor: _Descriptor) -> Iterator[socket.socket]:
+    """A socket of our own on the same connection; closing it leaves the driver's open.
+
+    Raises:
+        OSError: the descriptor is closed, or another file by now.
+    """
+    ours = socket.socket(fileno=os.dup(descriptor[0]))
+    try:
+        if os.fstat(ours.fileno()).st_ino != descriptor[1]:
+            raise OSError
+        yield ours
+    finally:
+        ours.close()
