@@ -51,9 +51,9 @@ def connection_url(connection: AirflowConnection) -> str:
     """One Airflow connection as a URL: ``postgresql:..``, ``mysql:..``, ``s3://KEY:SECRET@bucket?..``, ``file:///..``.
 
     A database is of type ``postgres`` or ``mysql`` with the database in the schema field; the TLS options of a MySQL
-    (``ssl_mode``, ``ssl_ca``, ...) may stand in the extra field. A bucket is of type ``aws`` (or ``s3``) with the bucket
-    in the schema field and ``endpoint_url`` and ``region_name`` in the extra field. A folder is of type ``fs`` with its
-    absolute ``path`` in the extra field.
+    (``ssl_mode``, ``ssl_ca``, ...) may stand in the extra field. A bucket is of type ``aws`` (or ``s3``) with the
+    bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field. A folder is of type ``fs``
+    with its absolute ``path`` in the extra field.
 
     Raises:
         SettingsError: another type, or a field that is missing.

@@ -1,4 +1,4 @@
-"""Laws of what a MariaDB tells about itself: tables, keys, indexes, comments, estimates, and a type that can be read."""
+"""Laws of what a MariaDB tells about itself: tables, keys, indexes, comments, estimates, readable types."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from common.errors import TerminalError
 from common.intervals import day_interval
 from ingestion.databases.mysql_sql import quoted
-from ingestion.spec import TableSpec
 from tests.integration.ingestion.conftest import rejects
 from tests.integration.ingestion.mysql_source import MysqlSource
 from tests.integration.ingestion.shops import Shop

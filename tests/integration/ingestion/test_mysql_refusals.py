@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 from common.errors import PenstockError, SettingsError, SourceRefused, SourceSchemaError, SourceUnavailable
 from common.intervals import day_interval
-from ingestion.spec import SourceSpec, TableSpec
+from ingestion.spec import SourceSpec
 from tests.integration.ingestion.conftest import new_lake
 from tests.integration.ingestion.mysql_source import MysqlSource
 from tests.mariadb_server import PASSWORD, READER
