@@ -17,6 +17,7 @@ _reached: Counter[str] = Counter()
 POINTS = (
     "ingest.extract.before_read",
     "ingest.extract.after_write",
+    "lake.merge.before_commit",
     "lake.publish.before_commit",
     "lake.publish.after_commit",
     "refine.write.before_write",
