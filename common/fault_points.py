@@ -17,6 +17,8 @@ _reached: Counter[str] = Counter()
 POINTS = (
     "ingest.extract.before_read",
     "ingest.extract.after_write",
+    "lake.deletes.before_commit",
+    "lake.history.before_commit",
     "lake.merge.before_commit",
     "lake.publish.before_commit",
     "lake.publish.after_commit",

@@ -113,6 +113,7 @@ class Receipt:
             it; work is recognised by it. Empty where ``batch_id`` says it; ``none`` where it must not be recognised.
         carried: of the rows in and published, those that were live before and did not come again.
         deleted: of the rows published, those marked as deleted in the source.
+        touched: keys of other partitions that the same commit rewrote.
         because: of the rows deduplicated, how many for which reason.
     """
 
@@ -138,6 +139,7 @@ class Receipt:
     staged_id: str = ""
     carried: int = 0
     deleted: int = 0
+    touched: tuple[str, ...] = ()
     because: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -158,6 +160,10 @@ class Receipt:
     def found_unchanged(self, **changes: Any) -> Receipt:
         """This receipt as the answer to a rerun that had nothing to do."""
         return replace(self, state="unchanged", **changes)
+
+    def came_anew(self, staged_id: str) -> Receipt:
+        """This receipt as one whose staged batch has another id."""
+        return replace(self, staged_id=staged_id)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form."""

@@ -7,10 +7,11 @@ anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 from pyiceberg.conversions import from_bytes
+from pyiceberg.types import PrimitiveType
 
 from lake.catalog import LiveFile
 from lake.lake import Lake
@@ -45,7 +46,11 @@ class KeyBounds:
     ) -> None:
         columns, field_ids = lake.columns(table)
         self._fields = [
-            (field_id, resolve_type(column.type)[1], _ORDINALS[column.type].format(identifier(column.name)))
+            (
+                field_id,
+                cast("PrimitiveType", resolve_type(column.type)[1]),
+                _ORDINALS[column.type].format(identifier(column.name)),
+            )
             for column, field_id in zip(columns, field_ids, strict=True)
             if column.name in keys and column.type in _ORDINALS
         ]
@@ -64,6 +69,7 @@ class KeyBounds:
         for (field_id, kind, _), (smallest, largest) in zip(self._fields, self._wanted, strict=True):
             if field_id not in lower or field_id not in upper:
                 continue
-            if from_bytes(kind, lower[field_id]) > largest or from_bytes(kind, upper[field_id]) < smallest:
+            low, high = (from_bytes(kind, bound[field_id]) for bound in (lower, upper))
+            if low > largest or high < smallest:
                 return False
         return True

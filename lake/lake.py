@@ -200,7 +200,8 @@ class Lake:
         location = receipt_location(self.settings.lake_uri, table, key, attempt)
         try:
             fields = self.storage.read_json(location)
-            return Receipt(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
+            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "touched")}
+            return Receipt(**{**fields, **lists})
         except (TypeError, AttributeError):
             raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
 

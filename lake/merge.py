@@ -20,25 +20,25 @@ read the files themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import duckdb
 
-from common.errors import CommitConflict, StateCorrupt, VolumeRefused
+from common.errors import VolumeRefused
 from common.fault_points import reach
 from common.hashing import digest
 from lake.batches import MergeRule, Receipt, StagedBatch
 from lake.catalog import LiveFile
-from lake.commit import Change, change_partitions
+from lake.commit import Change
 from lake.key_bounds import KeyBounds
 from lake.lake import Lake
 from lake.paths import attempt_of, engine_path, new_attempt
+from lake.plans import Plan, commit_planned
 from lake.quarantine import carry_quarantine
 from lake.rewrite import (
     file_relation,
     leaving_out,
     live_receipt,
-    marking,
     rewritten_receipt,
     write_parts,
     write_receipts,
@@ -49,15 +49,6 @@ from lake.sql import identifier, literal, parquet_relation
 NEWER_LIVES = "a newer version is live"
 NEWER_CAME = "a newer version came in another interval"
 TWICE = "the batch holds the key twice"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """One answer to what is live: files written, receipts written, nothing visible."""
-
-    seen: frozenset[str]
-    change: Change
-    receipts: dict[str, Receipt]
 
 
 class Merge:
@@ -83,7 +74,7 @@ class Merge:
         self._connection, self._lake, self._batch, self._receipt = connection, lake, batch, receipt
         self._rule: MergeRule = batch.merge
         self._quarantine = quarantine
-        self._plans: list[_Plan] = []
+        self._planned = 0
         self._marks = any(column.name == DELETED_COLUMN for column in lake.columns(batch.table)[0])
         self._keys = ", ".join(identifier(name) for name in self._rule.keys)
         self._duplicates = self._take_keys()
@@ -99,39 +90,19 @@ class Merge:
         Side effects: the batch's partition and those that held older versions change, or nothing does; files that are
         known not to be live are deleted.
         """
-        try:
-            landed = change_partitions(self._lake.catalog, self._batch.table, self._decide, interval=self._batch.key)
-        except (CommitConflict, StateCorrupt):  # of StoreUnavailable it is not known what landed
-            self._withdraw(self._plans)
-            self._lake.discard(self._batch)
-            raise
-        mine = [plan for plan in self._plans if landed and plan.change.attempt == landed.attempt]
-        self._withdraw([plan for plan in self._plans if plan not in mine])
-        used = {location for plan in mine for files in plan.change.files.values() for location in files}
-        self._lake.delete_files([location for location in self._batch.files if location not in used])
-        return mine[0].receipts[self._batch.key] if mine else None
+        table, key = self._batch.table, self._batch.key
+        landed = commit_planned(self._lake, table, self._make, interval=key, given=self._batch.files)
+        return landed.receipts[key] if landed else None
 
-    def _decide(self, live: Sequence[LiveFile]) -> Change | None:
+    def _make(self, live: Sequence[LiveFile]) -> Plan | None:
         attempts = {attempt for f in live if f.key == self._batch.key and (attempt := attempt_of(f.location))}
         found = (self._lake.find_receipt(self._batch.table, self._batch.key, attempt) for attempt in attempts)
         if any(other is not None and other.came_as == self._receipt.batch_id for other in found):
             return None
-        seen = frozenset(file.location for file in live)
-        if not self._plans or self._plans[-1].seen != seen:
-            try:
-                self._plans.append(self._plan(live, seen))
-            except BaseException:
-                if not self._plans:  # of an earlier plan it is not known here whether it landed
-                    self._lake.discard(self._batch)
-                raise
+        plan = self._plan(live)
+        self._planned += 1
         reach("lake.merge.before_commit")
-        return self._plans[-1].change
-
-    def _withdraw(self, plans: Sequence[_Plan]) -> None:
-        for plan in plans:
-            for key, files in plan.change.files.items():
-                self._lake.delete_files([location for location in files if location not in self._batch.files])
-                self._lake.delete_receipt(self._batch.table, key, plan.receipts[key].attempt)
+        return plan
 
     # -- which rows ------------------------------------------------------------------------------------------------
 
@@ -192,7 +163,7 @@ class Merge:
 
     # -- what becomes of them --------------------------------------------------------------------------------------
 
-    def _plan(self, live: Sequence[LiveFile], seen: frozenset[str]) -> _Plan:
+    def _plan(self, live: Sequence[LiveFile]) -> Plan:
         """Write everything the merge changes, and its receipts. Side effects: none is left when it raises."""
         here = [file for file in live if file.key == self._batch.key and file.rows]
         others = [file for file in live if file.key != self._batch.key and file.rows] if self._rule.moves else []
@@ -204,7 +175,7 @@ class Merge:
                 "WHERE is_older GROUP BY path"
             ).fetchall()
         }
-        attempt = new_attempt() if self._plans else self._batch.attempt
+        attempt = new_attempt() if self._planned else self._batch.attempt
         files: dict[str, tuple[str, ...]] = {}
         receipts: dict[str, Receipt] = {}
         try:
@@ -212,6 +183,8 @@ class Merge:
             for key in sorted({file.key for file in others if engine_path(file.location) in dropped}):
                 mine = sorted((file for file in live if file.key == key), key=lambda file: file.location)
                 files[key], receipts[key] = self._without_older(key, mine, dropped)
+            touched = tuple(key for key in files if key != self._batch.key)
+            receipts[self._batch.key] = replace(receipts[self._batch.key], touched=touched)
             if receipts[self._batch.key].quarantined:
                 self._quarantine(receipts[self._batch.key])
             write_receipts(self._lake, self._batch.table, receipts)
@@ -228,7 +201,7 @@ class Merge:
             "penstock.published": str(own.published),
             "penstock.partitions_rewritten": str(len(files) - 1),
         }
-        return _Plan(seen, Change(attempt, files, summary), receipts)
+        return Plan(Change(attempt, files, summary), receipts)
 
     def _own_partition(
         self, here: Sequence[LiveFile], live: Sequence[LiveFile], dropped: dict[str, tuple[int, int, int]], attempt: str

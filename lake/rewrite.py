@@ -93,6 +93,7 @@ def rewritten_receipt(lake: Lake, before: Receipt, attempt: str, run_id: str, wh
         state="published",
         published_at=lake.clock().isoformat(),
         seconds={},
+        touched=(),
         **changes,  # type: ignore[arg-type]  # figures of the account
     )
 

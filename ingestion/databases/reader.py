@@ -18,19 +18,21 @@ import duckdb
 import pyarrow as pa
 from pydantic import SecretStr
 
-from common.errors import SourceSchemaError, SourceUnavailable
+from common.errors import SourceSchemaError, SourceUnavailable, SpecError
 from common.fault_points import reach
 from common.intervals import Interval
-from ingestion.databases import checksums
+from ingestion.databases import checksums, key_sets
 from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
+from ingestion.databases.key_sets import KeyComparison, KeyDialect
 from ingestion.databases.postgres import PostgresDialect
+from ingestion.databases.postgres_keys import PostgresKeys
 from ingestion.databases.postgres_session import PostgresSession
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
 from lake.paths import new_attempt
-from lake.schema import PARTITION_COLUMN
+from lake.schema import DELETED_COLUMN, PARTITION_COLUMN
 from lake.sql import literal
 
 
@@ -42,13 +44,23 @@ class DatabaseReader:
         lake: where its rows are staged.
         connect: opens the session.
         dialect: the database's SQL.
+        keys: its SQL for comparing keys, where there is one.
     """
 
-    def __init__(self, spec: SourceSpec, lake: Lake, *, connect: Callable[[], Session], dialect: Dialect) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        lake: Lake,
+        *,
+        connect: Callable[[], Session],
+        dialect: Dialect,
+        keys: KeyDialect | None = None,
+    ) -> None:
         self._spec = spec
         self._lake = lake
         self._connect = connect
         self._dialect = dialect
+        self._keys = keys
         self._session: Session | None = None
         self._catalog: dict[str, Mapping[str, DatabaseColumn]] = {}
 
@@ -94,7 +106,8 @@ class DatabaseReader:
         )
         source_sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE {where} AND ({bad}) IS NOT TRUE"
         day = f"DATE {literal(key)} AS {PARTITION_COLUMN}, " if table.partitioned else ""
-        query = f"SELECT {day}* FROM {self._connected.relation(source_sql)}"
+        alive = f", NULL AS {DELETED_COLUMN}" if table.keeps_deleted else ""
+        query = f"SELECT {day}*{alive} FROM {self._connected.relation(source_sql)}"
         location = self._lake.staging_location(raw, key, attempt)
         staged = StagedBatch(raw, key, attempt, (location,), 0, 0, code)
         try:
@@ -126,12 +139,12 @@ class DatabaseReader:
 
     # -- the source's catalog --------------------------------------------------------------------------------------
 
-    def _checked_columns(self, table: TableSpec, interval: Interval) -> Mapping[str, DatabaseColumn]:
+    def _checked_columns(self, table: TableSpec, interval: Interval | None) -> Mapping[str, DatabaseColumn]:
         """The table's columns in the database, checked against the spec."""
         if table.name not in self._catalog:
             self._catalog[table.name] = self._dialect.columns(self._connected, table)
         found = self._catalog[table.name]
-        where = {"source": self._spec.source, "table": table.name, "interval": interval.key}
+        where = {"source": self._spec.source, "table": table.name, "interval": interval.key if interval else None}
         if not found:
             raise SourceSchemaError(
                 f"The database has no table {table.schema_name}.{table.in_source} that this role can see.",
@@ -177,6 +190,32 @@ class DatabaseReader:
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None
 
+    def compare_keys(self, table: TableSpec, relation: str, newest: Interval | None) -> KeyComparison:
+        """See :meth:`ingestion.reader.ComparesKeys.compare_keys`."""
+        self._checked_columns(table, newest)
+        try:
+            return key_sets.compare_keys(self._connected, self._comparing, self._spec, table, relation, newest)
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, newest) from None
+
+    def rows_by_day(self, table: TableSpec) -> dict[str, int]:
+        """See :meth:`ingestion.reader.ComparesKeys.rows_by_day`."""
+        self._checked_columns(table, None)
+        try:
+            return key_sets.rows_by_day(self._connected, self._comparing, self._spec, table)
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, None) from None
+
+    @property
+    def _comparing(self) -> KeyDialect:
+        if self._keys is None:
+            raise SpecError(
+                f"Keys of a {self._dialect.kind} source cannot be compared.",
+                source=self._spec.source,
+                remedy="take 'deletes:' and 'late:' out of its spec",
+            )
+        return self._keys
+
     @property
     def _connected(self) -> Session:
         if self._session is None:
@@ -186,4 +225,10 @@ class DatabaseReader:
 
 def postgres_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader:
     """A reader for a PostgreSQL source; it is connected when its context is entered."""
-    return DatabaseReader(spec, lake, connect=lambda: PostgresSession(spec, url, lake), dialect=PostgresDialect())
+    return DatabaseReader(
+        spec,
+        lake,
+        connect=lambda: PostgresSession(spec, url, lake),
+        dialect=PostgresDialect(),
+        keys=PostgresKeys(),
+    )

@@ -177,7 +177,8 @@ class MergeModel(RuleBasedStateMachine):
     def be_overtaken(self, key: str, other: str, age: int) -> None:
         """Another writer publishes an interval of its own snapshot while this one is about to commit."""
         mine, theirs = self.history[max(0, len(self.history) - 1 - age)], self.history[-1]
-        real, overtaken = commits._commit, []
+        real = commits._commit
+        overtaken: list[int] = []
 
         def overtake(*arguments: Any) -> int:
             if not overtaken and arguments[1].summary.get("penstock.partitions_rewritten") is not None:
