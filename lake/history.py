@@ -2,14 +2,14 @@
 
 ::
 
-    raw partitions whose attempt is not the history's ─┐
-                                                       ├─ join by key ─▶ current versions, one partition each ─┐
-    their current versions in the history ─────────────┘               ─▶ ended versions, by month ───────────┴▶ ONE commit
+    raw partitions whose attempt is not the history's ─┐               ┌▶ current versions, by raw partition ─┐
+                                                       ├─ join by key ─┤                                      ├▶ ONE
+    their current versions in the history ─────────────┘               └▶ ended versions, by month ───────────┘  commit
 
 Current versions lie in a partition for each raw partition, in files that carry the raw batch's attempt in their names.
 So which raw batches the history has taken in is read off its live files: a crash between the two commits, or a history
-that is asked for later, needs no repair but the next sync. Ended versions are added by the month in which they ended and
-never rewritten.
+that is asked for later, needs no repair but the next sync. Ended versions are added by the month in which they ended
+and never rewritten.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _plan(
 
 def _location(lake: Lake, table: TableId, key: str, attempt: str) -> str:
     """A new file's location. Two syncs may write the same attempt at once, so its number is drawn."""
-    location = data_location(lake.settings.lake_uri, table, key, attempt, random.getrandbits(48))  # noqa: S311
+    location = data_location(lake.settings.lake_uri, table, key, attempt, random.getrandbits(48))
     lake.storage.prepare_folder(location)
     return location
 
@@ -148,7 +148,7 @@ def _compare(
     raw_paths: Sequence[str],
     open_files: Sequence[LiveFile],
 ) -> None:
-    """Make ``next``, the current versions of the changed partitions, and ``ended``, those that are not current any more.
+    """Make ``next``, the current versions of the changed partitions, and ``ended``, those that were and are not now.
 
     Raises:
         StateCorrupt: the key does not name one row.
@@ -174,14 +174,15 @@ def _compare(
     )
     listed = ", ".join(f"came.{name}" for name in names)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE next AS SELECT came.part, {begins} AS valid_from, NULL::TIMESTAMPTZ AS valid_to, "
-        f"false AS is_deleted, {listed} FROM came LEFT JOIN held ON {on} WHERE came.gone_at IS NULL"
+        f"CREATE OR REPLACE TEMP TABLE next AS SELECT came.part, {begins} AS valid_from, "
+        f"NULL::TIMESTAMPTZ AS valid_to, false AS is_deleted, {listed} "
+        f"FROM came LEFT JOIN held ON {on} WHERE came.gone_at IS NULL"
     )
     ends = f"CASE WHEN came.part IS NULL THEN {now} WHEN came.gone_at IS NULL THEN {begins} ELSE came.gone_at END"
     kept = ", ".join(f"held.{name}" for name in names)
+    month = f"{literal(ENDED)} || strftime(valid_to AT TIME ZONE 'UTC', '%Y-%m')"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE ended AS SELECT {literal(ENDED)} || strftime(valid_to AT TIME ZONE 'UTC', '%Y-%m') "
-        f"AS part, * FROM (SELECT held.valid_from, greatest({ends}, held.valid_from) AS valid_to, "
+        f"CREATE OR REPLACE TEMP TABLE ended AS SELECT {month} AS part, * FROM (SELECT held.valid_from, greatest({ends}, held.valid_from) AS valid_to, "
         f"(came.part IS NULL OR came.gone_at IS NOT NULL) AS is_deleted, {kept} FROM held LEFT JOIN came ON {on} "
         f"WHERE came.part IS NULL OR came.gone_at IS NOT NULL OR NOT ({same}))"
     )

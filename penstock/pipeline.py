@@ -212,13 +212,7 @@ class Pipeline:
         return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
 
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
-        """Rows that came later than the late window, where the spec asks for them (:func:`penstock.versions.late_rows`).
-
-        Args:
-            source, table: what to count.
-            reader: an open reader.
-            known: keys that are read anyway.
-        """
+        """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
         if spec.table(table).late.beyond == "ignore":
             return LateRows({}, 0, ())

@@ -68,7 +68,8 @@ class RunReport:
     @property
     def warnings(self) -> list[str]:
         """What the sources' readers warned of, each once per table."""
-        found = [f"{r.table}: {warning}" for r in [*self.receipts, *self.reconciliations] for warning in r.warnings]
+        found = [f"{r.table}: {warning}" for r in self.receipts for warning in r.warnings]
+        found += [f"{r.table}: {warning}" for r in self.reconciliations for warning in r.warnings]
         return list(dict.fromkeys([*found, *self.notices]))
 
     def totals(self) -> list[dict[str, Any]]:
