@@ -182,7 +182,8 @@ def _compare(
     kept = ", ".join(f"held.{name}" for name in names)
     month = f"{literal(ENDED)} || strftime(valid_to AT TIME ZONE 'UTC', '%Y-%m')"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE ended AS SELECT {month} AS part, * FROM (SELECT held.valid_from, greatest({ends}, held.valid_from) AS valid_to, "
+        f"CREATE OR REPLACE TEMP TABLE ended AS SELECT {month} AS part, * FROM ("
+        f"SELECT held.valid_from, greatest({ends}, held.valid_from) AS valid_to, "
         f"(came.part IS NULL OR came.gone_at IS NOT NULL) AS is_deleted, {kept} FROM held LEFT JOIN came ON {on} "
         f"WHERE came.part IS NULL OR came.gone_at IS NOT NULL OR NOT ({same}))"
     )
