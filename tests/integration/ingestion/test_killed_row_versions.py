@@ -11,7 +11,6 @@ import json
 import shutil
 import signal
 import sys
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,12 +25,10 @@ from tests.integration.ingestion.shops import database_shop
 TRIALS = [
     # Commits of the run: the day, the marks, the history.
     ("lake.merge.before_commit", 1),
-    ("lake.publish.before_commit", 1),
     ("lake.publish.after_commit", 1),
     ("lake.deletes.before_commit", 1),
     ("lake.publish.after_commit", 2),
     ("lake.history.before_commit", 1),
-    ("lake.publish.after_commit", 3),
 ]
 COMMAND = ("run", "--source", "shop", "--from", D3, "--to", D4, "--no-build")
 OLD = [(D1, 1, "a", False), (D1, 2, "b", False), (D2, 3, "c", False)]
@@ -103,10 +100,4 @@ def test_two_runs_of_the_same_day_at_once_leave_what_one_leaves(versions: Versio
     both = [command(versions).start(*COMMAND) for _ in range(2)]
     answers = [(process.communicate(timeout=180)[1], process.returncode) for process in both]
     assert [code for _, code in answers] == [0, 0], answers
-    assert_new(versions)
-
-
-def test_an_armed_point_that_is_not_reached_kills_nothing(versions: Versions) -> None:
-    armed = replace(command(versions), extra={**command(versions).extra, "PENSTOCK_FAULT_POINT": f"{TRIALS[-1][0]}:4"})
-    assert armed.run(*COMMAND).code == 0, "there are three commits, and each has a trial"
     assert_new(versions)
