@@ -22,7 +22,7 @@
         ├── GateCrashed           a gate could not run (which is a refusal)
         ├── SourceSchemaError     source and spec disagree (table, column, header, type)
         ├── ObjectCorrupt         truncated or undecodable object
-        ├── VolumeRefused         far fewer rows than are live
+        ├── VolumeRefused         far fewer rows than are live, or too many gone from the source at once
         └── EmptyBatch            no rows where the spec promises some
 
 Every message says what is wrong, where (source, table, interval) and ends with the remedy. Secrets never enter a
@@ -191,7 +191,7 @@ class ObjectCorrupt(DataRejected):
 
 
 class VolumeRefused(DataRejected):
-    """A batch has far fewer rows than those it would replace."""
+    """A batch has far fewer rows than those it would replace, or too many rows are gone from the source at once."""
 
 
 class EmptyBatch(DataRejected):

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from common.errors import IntervalError
 from common.intervals import Interval
@@ -17,6 +17,9 @@ from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
 from lake.paths import WHOLE
+
+if TYPE_CHECKING:
+    from ingestion.databases.key_sets import KeyComparison
 
 
 class SourceReader(Protocol):
@@ -54,6 +57,32 @@ class SourceReader(Protocol):
         """Rows and column checksums of a whole source table; None where the source cannot compute them.
 
         See ``ingestion/databases/checksums.py``.
+        """
+        ...
+
+
+@runtime_checkable
+class ComparesKeys(Protocol):
+    """A reader whose source can say which keys it has, and how many rows lie in which day, without giving the rows."""
+
+    def compare_keys(self, table: TableSpec, relation: str, newest: Interval | None) -> KeyComparison:
+        """Compare the source's keys with those of live rows of the lake.
+
+        Args:
+            table: the table.
+            relation: the lake's rows with ``filename`` and ``file_row_number``.
+            newest: the newest interval that was loaded; None for a table that is loaded as a whole.
+
+        Raises:
+            SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
+        """
+        ...
+
+    def rows_by_day(self, table: TableSpec) -> dict[str, int]:
+        """Rows by the day in which they lie, also of days that are still to come.
+
+        Raises:
+            SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
         """
         ...
 

@@ -30,6 +30,28 @@ EARLY_REJECTS_SCHEMA = pa.schema(
 )
 """Rows that could not even be written with their declared types: rule, reason, where they stand, the row as it came."""
 
+
+@dataclass(frozen=True)
+class MergeRule:
+    """How a batch meets the rows that are live already, where it does not simply take their place.
+
+    Attributes:
+        keys: columns that name one row.
+        versions: columns whose larger value is the newer version of a row, the most significant first; a null is the
+            oldest. Rows of the batch win where all are equal.
+        moves: a row may come again in another partition. Its older version then goes from where it was, and live rows
+            of the batch's own partition that did not come again stay: they may have moved on.
+        marks: live rows of the batch's own partition that did not come again stay, marked as deleted in the source.
+        max_deleted_share: largest share of the table's rows that one batch may mark; None for any.
+    """
+
+    keys: tuple[str, ...]
+    versions: tuple[str, ...] = ()
+    moves: bool = False
+    marks: bool = False
+    max_deleted_share: float | None = None
+
+
 State = Literal["published", "unchanged", "outside coverage"]
 
 
@@ -50,6 +72,7 @@ class StagedBatch:
         upstream: batch ids of the lake batches this one was made from, by ``table`` or ``table/key``.
         early_rejects: see :data:`EARLY_REJECTS_SCHEMA`.
         warnings: what the reader should know of the source, such as columns that the spec does not name.
+        merge: how it meets the rows that are live; None: it takes their place.
     """
 
     table: TableId
@@ -64,6 +87,7 @@ class StagedBatch:
     upstream: dict[str, str] = field(default_factory=dict)
     early_rejects: pa.Table = field(default_factory=EARLY_REJECTS_SCHEMA.empty_table)
     warnings: tuple[str, ...] = ()
+    merge: MergeRule | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,12 @@ class Receipt:
         published_at: UTC, ISO 8601.
         seconds: time each step took, by name.
         warnings: as in :class:`StagedBatch`.
+        staged_id: the id of the staged batch that last came for this partition, where merging made something else of
+            it; work is recognised by it. Empty where ``batch_id`` says it; ``none`` where it must not be recognised.
+        carried: of the rows in and published, those that were live before and did not come again.
+        deleted: of the rows published, those marked as deleted in the source.
+        touched: keys of other partitions that the same commit rewrote.
+        because: of the rows deduplicated, how many for which reason.
     """
 
     table: str
@@ -106,6 +136,16 @@ class Receipt:
     published_at: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    staged_id: str = ""
+    carried: int = 0
+    deleted: int = 0
+    touched: tuple[str, ...] = ()
+    because: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def came_as(self) -> str:
+        """Id of the staged batch it was made from."""
+        return self.staged_id or self.batch_id
 
     @property
     def partition_key(self) -> str:
@@ -120,6 +160,10 @@ class Receipt:
     def found_unchanged(self, **changes: Any) -> Receipt:
         """This receipt as the answer to a rerun that had nothing to do."""
         return replace(self, state="unchanged", **changes)
+
+    def came_anew(self, staged_id: str) -> Receipt:
+        """This receipt as one whose staged batch has another id."""
+        return replace(self, staged_id=staged_id)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form."""

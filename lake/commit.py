@@ -1,7 +1,7 @@
-"""Replace one partition of an Iceberg table by exactly these files, in one commit.
+"""Replace partitions of an Iceberg table by exactly these files, in one commit.
 
-Optimistic: load the table, see what is live in the partition, commit against that snapshot; whoever loses reads again
-and decides again. Three outcomes only: done, conflict (retried here), unknown - then the table is read back and the
+Optimistic: load the table, see what is live, decide, commit against that snapshot; whoever loses reads again and
+decides again. Three outcomes only: done, conflict (retried here), unknown - then the table is read back and the
 attempt id in its snapshots tells whether it landed. Nothing is ever committed twice on a guess.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
@@ -24,7 +25,7 @@ from pyiceberg.exceptions import (
     TooManyRequestsError,
     ValidationException,
 )
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo, In
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
@@ -37,7 +38,7 @@ from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table
 from lake.file_statistics import statistics_of
-from lake.paths import TableId, attempt_of
+from lake.paths import TableId
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +73,36 @@ MERGE_MANIFESTS = 30
 Keep = Callable[[Sequence[LiveFile]], Sequence[LiveFile]]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a commit makes of some partitions; every other partition stays as it is.
+
+    Attributes:
+        attempt: the id in the names of the new files, by which an unknown outcome is read back.
+        files: partition key -> locations of Parquet files already written.
+        summary: properties for the snapshot's summary.
+        kept: locations of files that are live in these partitions and stay.
+    """
+
+    attempt: str
+    files: Mapping[str, Sequence[str]]
+    summary: Mapping[str, str]
+    kept: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A commit that is there: its snapshot, and which attempt made it."""
+
+    snapshot_id: int
+    attempt: str
+
+
+Decide = Callable[[Sequence[LiveFile]], Change | None]
+"""Given all live files of the table, what to change, or None: the work has been done already. It is asked again
+whenever another writer was faster, so its answer may never rest on files that have been replaced since."""
+
+
 def replace_partition(
     catalog: Catalog,
     table: TableId,
@@ -99,38 +130,75 @@ def replace_partition(
         The id of the snapshot that was committed, or None if the work was already done.
 
     Raises:
+        CommitConflict, StateCorrupt, StoreUnavailable: see :func:`change_partitions`.
+
+    Side effects: one snapshot is added to the table, or nothing.
+    """
+
+    def decide(live: Sequence[LiveFile]) -> Change | None:
+        mine = [file for file in live if file.key == key]
+        if already_done(mine):
+            return None
+        return Change(attempt, {key: files}, summary, frozenset(file.location for file in keep(mine)))
+
+    landed = change_partitions(catalog, table, decide, interval=key, attempts=[attempt])
+    return landed.snapshot_id if landed else None
+
+
+def change_partitions(
+    catalog: Catalog, table: TableId, decide: Decide, *, interval: str, attempts: Sequence[str] = ()
+) -> Landed | None:
+    """Change some partitions in one commit, as is decided in view of what is live.
+
+    Args:
+        catalog: the catalog.
+        table: the table.
+        decide: see :data:`Decide`.
+        interval: what an error names.
+        attempts: ids of attempts that may have landed before the first look.
+
+    Returns:
+        What was committed, or None if the work was already done.
+
+    Raises:
         CommitConflict: other writers won every attempt; the work has not landed.
-        StateCorrupt: one of ``files`` is not there; nothing has landed.
+        StateCorrupt: one of the files is not there; nothing has landed.
         StoreUnavailable: the catalog or the store kept failing; whether the commit landed is not known, so the
-            caller must not delete ``files``.
+            caller must not delete the files.
 
     Side effects: one snapshot is added to the table, or nothing.
     """
     wait_s = 0.02
     failure: Exception | None = None
-    data_files: list[DataFile] = []
-    summary = summary | {ATTEMPT_PROPERTY: attempt}
+    described: dict[str, DataFile] = {}
+    tried = list(attempts)
     for _ in range(COMMIT_ATTEMPTS):
         try:
             current = load_table(catalog, table)
-            live = live_files(current, key)
-            landed = _landed(current, live, attempt)
-            if landed is not None:
-                return landed
-            if already_done(live):
+            live = live_files(current)
+            for attempt in tried:
+                landed = _landed(current, live, attempt)
+                if landed is not None:
+                    return Landed(landed, attempt)
+            change = decide(live)
+            if change is None:
                 return None
-            data_files = data_files or [_described(current, key, location) for location in files]
-            kept = {file.location for file in keep(live)}
+            if change.attempt not in tried:
+                tried.append(change.attempt)
+            for key, locations in change.files.items():
+                for location in locations:
+                    if location not in described:
+                        described[location] = _described(current, key, location)
             reach("lake.publish.before_commit")
-            snapshot_id = _commit(current, key, data_files, [f for f in live if f.location not in kept], summary)
+            snapshot_id = _commit(current, change, live, described)
             reach("lake.publish.after_commit")
-            return snapshot_id
+            return Landed(snapshot_id, change.attempt)
         except _RETRIED as error:
             failure = error
-            _LOG.info("commit to %s/%s: %s, reading back", table, key, type(error).__name__)
+            _LOG.info("commit to %s/%s: %s, reading back", table, interval, type(error).__name__)
         time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         wait_s = min(wait_s * 1.6, 1.0)
-    where = {"table": str(table), "interval": key}
+    where = {"table": str(table), "interval": interval}
     if isinstance(failure, CommitFailedException | ValidationException):
         raise CommitConflict(
             f"Other writers won {COMMIT_ATTEMPTS} times in a row.", **where, remedy="run the interval again later"
@@ -148,21 +216,23 @@ def _landed(table: Table, live: Sequence[LiveFile], attempt: str) -> int | None:
         if snapshot.summary is not None and snapshot.summary.get(ATTEMPT_PROPERTY) == attempt:
             return snapshot.snapshot_id
     current = table.current_snapshot()
-    if current is not None and any(attempt_of(file.location) == attempt for file in live):
+    if current is not None and any(attempt in file.location for file in live):
         return current.snapshot_id  # its own snapshot has been expired
     return None
 
 
-def _commit(
-    table: Table, key: str, added: Sequence[DataFile], removed: Sequence[LiveFile], summary: dict[str, str]
-) -> int:
+def _commit(table: Table, change: Change, live: Sequence[LiveFile], described: Mapping[str, DataFile]) -> int:
+    """Commit against exactly the snapshot in which ``live`` was seen."""
+    removed = [file for file in live if file.key in change.files and file.location not in change.kept]
+    summary = {**change.summary, ATTEMPT_PROPERTY: change.attempt}
     with table.transaction() as transaction:
         with Replacement.begin(transaction, summary) as replacement:
-            replacement.delete_by_predicate(_predicate(table, key))
+            replacement.delete_by_predicate(_predicate(table, list(change.files)))
             for file in removed:
                 replacement.delete_data_file(file.data_file)
-            for data_file in added:
-                replacement.append_data_file(data_file)
+            for locations in change.files.values():
+                for location in locations:
+                    replacement.append_data_file(described[location])
         snapshots = table.metadata.snapshots
         if len(snapshots) >= 2 * KEEP_SNAPSHOTS:
             old = sorted(snapshots, key=lambda s: s.sequence_number or 0)[:-KEEP_SNAPSHOTS]
@@ -205,11 +275,13 @@ class Replacement(_OverwriteFiles):
         return mine + merger.merge_manifests(older)
 
 
-def _predicate(table: Table, key: str) -> BooleanExpression:
+def _predicate(table: Table, keys: Sequence[str]) -> BooleanExpression:
     if table.spec().is_unpartitioned():
         return AlwaysTrue()
     name = table.spec().fields[0].name
-    return EqualTo(name, key)  # type: ignore[misc,call-arg]  # pydantic hides the signature
+    if len(keys) == 1:
+        return EqualTo(name, keys[0])  # type: ignore[misc,call-arg]  # pydantic hides the signature
+    return In(name, keys)  # type: ignore[misc,call-arg]  # as above
 
 
 def _described(table: Table, key: str, location: str) -> DataFile:

@@ -203,7 +203,8 @@ class Lake:
         location = receipt_location(self.settings.lake_uri, table, key, attempt)
         try:
             fields = self.storage.read_json(location)
-            return Receipt(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
+            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "touched")}
+            return Receipt(**{**fields, **lists})
         except (TypeError, AttributeError):
             raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
 
@@ -217,9 +218,17 @@ class Lake:
 
     def discard(self, staged: StagedBatch) -> None:
         """Delete a batch that will not be published."""
-        for location in staged.files:
+        self.delete_files(staged.files)
+
+    def delete_files(self, locations: Iterable[str]) -> None:
+        """Delete files that no snapshot names; one that is gone already is no matter."""
+        for location in locations:
             with suppress(OSError):
                 self.storage.delete(location)
+
+    def delete_receipt(self, table: TableId, key: str, attempt: str) -> None:
+        """Delete the receipt of an attempt that did not land."""
+        self.delete_files([receipt_location(self.settings.lake_uri, table, key, attempt)])
 
     def write(self, connection: duckdb.DuckDBPyConnection, query: str, table: TableId, location: str) -> int:
         """Write a query's rows as one Parquet file of a table, with its field ids. Returns the rows written."""

@@ -5,6 +5,7 @@
     verdict not PASS   -> refused: the verdict is kept for people, the files are deleted, nothing is visible
     same batch is live -> unchanged: the files are deleted
     otherwise          -> good rows, receipt and quarantined rows are written; then ONE commit makes all of it true
+                          (of the partition, and of others from which newer versions take rows: ``lake/merge.py``)
 
 Quarantined rows are committed to their own table first, but count only while the attempt they name is live; so a crash
 between the two commits shows neither.
@@ -25,6 +26,7 @@ from lake.batches import Receipt, StagedBatch
 from lake.catalog import LiveFile
 from lake.commit import replace_partition
 from lake.lake import Lake, checksum_of
+from lake.merge import Merge
 from lake.paths import attempt_of, engine_path, new_attempt, receipt_location, refusal_folder
 from lake.quarantine import QUARANTINE_COLUMNS, quarantine_rows, still_needed
 from lake.sql import parquet_relation
@@ -59,7 +61,7 @@ def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | 
     Side effects: then the staged files are deleted.
     """
     live = lake.receipt(staged.table, staged.key)
-    if live is None or live.batch_id != identity.batch_id:
+    if live is None or live.came_as != identity.batch_id:
         return None
     lake.discard(staged)
     return live.found_unchanged(upstream=staged.upstream, warnings=staged.warnings)
@@ -93,7 +95,8 @@ def publish(
         GateRefused: the verdict is not PASS, or the row account does not add up; nothing is published.
         CommitConflict, StoreUnavailable: see :func:`lake.commit.replace_partition`.
 
-    Side effects: the partition is replaced, or nothing is; files that are known not to be live are deleted.
+    Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
+    that are known not to be live are deleted.
     """
     if not verdict.passed:
         raise _refused(lake, staged, verdict, run_id)
@@ -122,14 +125,17 @@ def publish(
                 warnings=staged.warnings,
             )
             _check_account(receipt, identity, staged, verdict)
-            if receipt.quarantined:
+            if receipt.quarantined and staged.merge is None:
                 _commit_quarantine(connection, lake, staged, verdict, receipt)
         location = receipt_location(lake.settings.lake_uri, published.table, published.key, published.attempt)
-        lake.storage.write_json(location, receipt.to_dict())
+        if staged.merge is None:
+            lake.storage.write_json(location, receipt.to_dict())
     except BaseException:  # nothing of this batch is live yet
         lake.discard(published)
         lake.discard(staged)
         raise
+    if staged.merge is not None:
+        return _merge(lake, staged, published, verdict, receipt)
     try:
         landed = _commit_data(lake, published, receipt)
     except (CommitConflict, StateCorrupt):  # it did not land; of StoreUnavailable that is not known
@@ -142,6 +148,19 @@ def publish(
         return receipt
     _withdraw(lake, published, location)
     return receipt.found_unchanged()
+
+
+def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Verdict, receipt: Receipt) -> Receipt:
+    """Publish a batch that is merged by key. Rejected rows are committed by each plan, under its own attempt."""
+    with lake.connect() as connection:
+
+        def quarantine(planned: Receipt) -> None:
+            _commit_quarantine(connection, lake, staged, verdict, planned)
+
+        landed = Merge(connection, lake, published, receipt, quarantine).commit()
+    if published.files != staged.files:
+        lake.discard(staged)
+    return landed or receipt.found_unchanged()
 
 
 def _withdraw(lake: Lake, published: StagedBatch, receipt: str) -> None:
@@ -178,7 +197,7 @@ def _commit_data(lake: Lake, published: StagedBatch, receipt: Receipt) -> bool:
     def already_done(live: Sequence[LiveFile]) -> bool:
         attempts = {attempt for file in live if (attempt := attempt_of(file.location))}
         found = (lake.find_receipt(published.table, published.key, attempt) for attempt in attempts)
-        return any(other is not None and other.batch_id == receipt.batch_id for other in found)
+        return any(other is not None and other.came_as == receipt.batch_id for other in found)
 
     summary = {
         "penstock.batch_id": receipt.batch_id,

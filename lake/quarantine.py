@@ -17,6 +17,7 @@ from pyiceberg.types import TimestamptzType
 from common.verdict import Verdict
 from lake.batches import Receipt
 from lake.catalog import LiveFile
+from lake.commit import replace_partition
 from lake.lake import Lake
 from lake.paths import TableId, attempt_of, engine_path
 from lake.schema import Column
@@ -99,6 +100,34 @@ def still_needed(lake: Lake, table: TableId, key: str, waiting: Sequence[LiveFil
         return bound is None or int(from_bytes(TimestamptzType(), bound)) >= horizon_us
 
     return [file for file in waiting if attempt_of(file.location) in live or is_young(file)]
+
+
+def carry_quarantine(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: TableId, key: str, attempt: str, receipt: Receipt
+) -> None:
+    """Let the rejected rows of one attempt count for another one, which writes the same batch's rows anew.
+
+    Side effects: a copy of them is committed under the attempt of ``receipt``; it counts once that attempt is live, and
+    what it is copied from until then.
+    """
+    waiting = table.quarantine
+    lake.ensure(waiting, QUARANTINE_COLUMNS, partition_by="partition_key")
+    columns, field_ids = lake.columns(waiting)
+    paths = [engine_path(file.location) for file in lake.live(waiting, key) if attempt_of(file.location) == attempt]
+    relation = parquet_relation(paths, columns, field_ids)
+    location = lake.staging_location(waiting, key, receipt.attempt)
+    lake.write(
+        connection, f"SELECT * REPLACE ({literal(receipt.attempt)} AS attempt_id) FROM {relation}", waiting, location
+    )
+    replace_partition(
+        lake.catalog,
+        waiting,
+        key,
+        [location],
+        attempt=receipt.attempt,
+        summary={"penstock.batch_id": receipt.batch_id, "penstock.run_id": receipt.run_id},
+        keep=lambda there: still_needed(lake, table, key, there),
+    )
 
 
 def quarantined(lake: Lake, table: TableId, key: str | None = None, limit: int | None = None) -> pa.Table:

@@ -65,6 +65,9 @@ _TYPES: dict[str, tuple[pa.DataType, IcebergType, str]] = {
 PARTITION_COLUMN = "ds"
 """Partition column of every interval table: the calendar day its partition key names."""
 
+DELETED_COLUMN = "source_deleted_at"
+"""In raw tables that keep what vanished from the source: when that was noticed, UTC; null for a row that lives."""
+
 
 @dataclass(frozen=True)
 class Column:

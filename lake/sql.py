@@ -18,7 +18,12 @@ def literal(text: str) -> str:
 
 
 def parquet_relation(
-    paths: Sequence[str], columns: Sequence[Column], field_ids: Sequence[int], *, row_number: bool = False
+    paths: Sequence[str],
+    columns: Sequence[Column],
+    field_ids: Sequence[int],
+    *,
+    row_number: bool = False,
+    filename: bool = False,
 ) -> str:
     """A DuckDB relation over exactly these Parquet files, columns matched by Iceberg field id.
 
@@ -30,16 +35,19 @@ def parquet_relation(
         columns: the table's columns.
         field_ids: their Iceberg field ids, in the same order.
         row_number: also give ``file_row_number``.
+        filename: also give ``filename``, the path of the row's file.
     """
     if not paths:
         fields = [f"CAST(NULL AS {column.duckdb}) AS {identifier(column.name)}" for column in columns]
         if row_number:
             fields.append("CAST(NULL AS BIGINT) AS file_row_number")
+        if filename:
+            fields.append("CAST(NULL AS VARCHAR) AS filename")
         return f"(SELECT {', '.join(fields)} WHERE false)"
     schema = ", ".join(
         f"{field_id}: {{name: {literal(column.name)}, type: {literal(column.duckdb)}, default_value: NULL}}"
         for field_id, column in zip(field_ids, columns, strict=True)
     )
     files = ", ".join(literal(path) for path in paths)
-    numbered = ", file_row_number=true" if row_number else ""
-    return f"read_parquet([{files}], schema=MAP {{{schema}}}{numbered})"
+    more = ", file_row_number=true" * row_number + ", filename=true" * filename
+    return f"read_parquet([{files}], schema=MAP {{{schema}}}{more})"

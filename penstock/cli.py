@@ -118,7 +118,28 @@ def ingest(
         pipeline.refuse_future(source, name, day)
     with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source) as reader:
         receipts = [pipeline.ingest(source, name, day, reader=reader) for name in names]
+    for name in names:
+        pipeline.sync_history(source, name)
     show_receipts(receipts, as_json=as_json)
+
+
+@app.command("reconcile-deletes")
+def reconcile_deletes(
+    source: Annotated[str, typer.Argument(help="Source name, as in ingestion/sources/<source>.yml.")],
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    accept_volume: AcceptVolume = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a source's keys with the lake's and mark rows that the source no longer has."""
+    from penstock.show import show_reconciliations
+
+    pipeline = _pipeline(accept_volume)
+    spec = pipeline.source(source)
+    names = table or [each.name for each in spec.tables if each.keeps_deleted]
+    found = [pipeline.reconcile_deletes(source, name) for name in names]
+    for name in names:
+        pipeline.sync_history(source, name)
+    show_reconciliations(found, as_json=as_json)
 
 
 @app.command()

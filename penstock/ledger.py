@@ -11,6 +11,7 @@ from typing import Any
 
 from lake.batches import Receipt
 from lake.paths import TableId
+from lake.schema import DELETED_COLUMN
 from penstock.facts import FACTS
 from penstock.pipeline import Pipeline
 from warehouse.releases import Releases
@@ -18,7 +19,10 @@ from warehouse.releases import Releases
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger: ``rows_in = published + quarantined + deduplicated``."""
+    """One line of the ledger: ``rows_in = published + quarantined + deduplicated``.
+
+    ``deleted`` of the published rows are marked as gone from the source.
+    """
 
     stage: str
     table: str
@@ -27,6 +31,7 @@ class Entry:
     published: int
     quarantined: int
     deduplicated: int
+    deleted: int
     batch_id: str
     run_id: str
     published_at: str
@@ -63,6 +68,7 @@ def _entry(receipt: Receipt) -> Entry:
         receipt.published,
         receipt.quarantined,
         receipt.deduplicated,
+        receipt.deleted,
         receipt.batch_id,
         receipt.run_id,
         receipt.published_at,
@@ -92,6 +98,7 @@ def _warehouse(pipeline: Pipeline, refined: dict[str, list[Receipt]]) -> list[En
                     rows,
                     0,
                     0,
+                    0,
                     receipt.batch_id,
                     str(manifest.get("run_id", "")),
                     current.published_at,
@@ -107,11 +114,11 @@ def totals(ledger: list[Entry]) -> list[dict[str, Any]]:
         total = sums.setdefault(
             (entry.stage, entry.table),
             {"stage": entry.stage, "table": entry.table, "intervals": 0, "rows_in": 0, "published": 0}
-            | {"quarantined": 0, "deduplicated": 0, "balanced": True},
+            | {"quarantined": 0, "deduplicated": 0, "deleted": 0, "balanced": True},
         )
         total["intervals"] += 1
         total["balanced"] = total["balanced"] and entry.balanced
-        for name in ("rows_in", "published", "quarantined", "deduplicated"):
+        for name in ("rows_in", "published", "quarantined", "deduplicated", "deleted"):
             total[name] += getattr(entry, name)
     return list(sums.values())
 
@@ -154,14 +161,17 @@ def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
                     continue
                 raw = spec.raw(table.name)
                 receipts = pipeline.lake.receipts(raw)
+                relation = pipeline.lake.relation(raw)
+                if table.keeps_deleted:
+                    relation = f"(SELECT * FROM {relation} WHERE {DELETED_COLUMN} IS NULL)"
                 with pipeline.lake.connect() as connection:
-                    in_lake = lake_checksums(connection, table, pipeline.lake.relation(raw))
+                    in_lake = lake_checksums(connection, table, relation)
                 whole = not sum(receipt.quarantined for receipt in receipts)
                 lines.append(
                     {
                         "table": str(raw),
                         "source_rows": found["rows"],
-                        "ledger_rows": sum(receipt.rows_in for receipt in receipts),
+                        "ledger_rows": sum(r.rows_in - r.deduplicated - r.deleted for r in receipts),
                         "columns": len(table.columns),
                         "columns_compared": len(table.columns) if whole else 0,
                         "columns_that_differ": [

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,20 @@ from common.settings import Settings
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
+from lake.history import Synced
 from lake.lake import Clock, Lake, utc_now
 from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from penstock.versions import (
+    LateRows,
+    Reconciliation,
+    late_rows,
+    outdated_keys,
+    reconcile_deletes,
+    sync_table_history,
+)
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
@@ -180,6 +190,7 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
+        staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
 
@@ -203,6 +214,30 @@ class Pipeline:
             each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published if each < key
         }
         return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+
+    def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
+        """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
+        spec = self.source(source)
+        if spec.table(table).late.beyond == "ignore":
+            return LateRows({}, 0, ())
+        return late_rows(self.lake, spec, spec.table(table), reader, known)
+
+    def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
+        """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
+        spec = self.source(source)
+        return reconcile_deletes(
+            self.lake,
+            spec,
+            spec.table(table),
+            self.reading(source),
+            accepted=self._accept_volume,
+            run_id=self.run_id,
+        )
+
+    def sync_history(self, source: str, table: str) -> Synced:
+        """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
+        spec = self.source(source)
+        return sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
 
     def declare_raw(self) -> None:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
@@ -258,11 +293,12 @@ class Pipeline:
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
         stale = []
+        stale += outdated_keys(self.lake, self._sources.values(), refined, known={*late, key})
         for each in sorted(late):
             live = self.lake.receipt(refine_stage.refined_id(refined), each)
             if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
                 stale.append(each)
-        return stale
+        return sorted(stale)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _suite(self, stage: str, table: str) -> Suite:

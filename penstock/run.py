@@ -19,6 +19,7 @@ from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
 from penstock.pipeline import Pipeline
+from penstock.versions import Reconciliation
 
 Progress = Callable[[str, int, int, str], None]
 """Called with stage, steps done, steps in all, and what was just done."""
@@ -37,6 +38,8 @@ class RunReport:
         start, end: its days, the end exclusive.
         receipts: one per table and interval, in the order they were finished.
         refusals: errors of batches that were refused.
+        reconciliations: of tables whose keys were compared with their source.
+        notices: what a person should look at, beside the warnings of receipts.
         release: id of the release it published; None if there was nothing to publish.
         seconds: time spent in each step: extract, refine, gate, publish, models, ...
     """
@@ -46,6 +49,8 @@ class RunReport:
     end: str
     receipts: list[Receipt] = field(default_factory=list)
     refusals: list[PenstockError] = field(default_factory=list)
+    reconciliations: list[Reconciliation] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     release: str | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -63,7 +68,9 @@ class RunReport:
     @property
     def warnings(self) -> list[str]:
         """What the sources' readers warned of, each once per table."""
-        return list(dict.fromkeys(f"{r.table}: {warning}" for r in self.receipts for warning in r.warnings))
+        found = [f"{r.table}: {warning}" for r in self.receipts for warning in r.warnings]
+        found += [f"{r.table}: {warning}" for r in self.reconciliations for warning in r.warnings]
+        return list(dict.fromkeys([*found, *self.notices]))
 
     def totals(self) -> list[dict[str, Any]]:
         """Row account per stage and table of this run, unchanged batches included."""
@@ -90,6 +97,7 @@ class RunReport:
             "release": self.release,
             "tables": [{**total, "seconds": round(total["seconds"], 3)} for total in self.totals()],
             "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
+            "deletes": [found.to_dict() for found in self.reconciliations],
             "warnings": self.warnings,
             "refusals": [{"error": type(error).__name__, "message": str(error)} for error in self.refusals],
         }
@@ -129,6 +137,7 @@ def run(
             pass  # a source that cannot be reached stops the run before another one has changed the lake
     for name in names:
         _ingest(pipeline, name, _with_late(pipeline, name, keys), report, progress)
+        _settle(pipeline, name, report)
     _refine(pipeline, keys, report, progress)
     if build:
         progress("build", 0, 1, "models")
@@ -171,21 +180,50 @@ def _ingest(
     spec = pipeline.source(source)
     whole = [table.name for table in spec.tables if not table.partitioned]
     last = max(key for keys in keys_by_table.values() for key in keys) if keys_by_table else report.start
-    steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
     stage = f"ingest {source}"
-    progress(stage, 0, len(steps), "connecting")
+    progress(stage, 0, len(whole) + sum(map(len, keys_by_table.values())), "connecting")
     with _opened(pipeline, source, report) as reader:
+        keys_by_table = _with_reopened(pipeline, source, keys_by_table, report, reader)
+        steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
         for done, (table, key) in enumerate(steps, start=1):
             with _refusals_go_on(report):
                 report.add(pipeline.ingest(source, table, key, reader=reader))
             progress(stage, done, len(steps), f"{table} {key}")
 
 
+def _with_reopened(
+    pipeline: Pipeline, source: str, keys_by_table: dict[str, list[str]], report: RunReport, reader: SourceReader
+) -> dict[str, list[str]]:
+    """The keys to ingest and those to which rows came later than the late window, where the spec says so."""
+    found = {}
+    for table, keys in keys_by_table.items():
+        late = pipeline.late_rows(source, table, reader, keys)
+        report.notices.extend(late.warnings)
+        reopened = pipeline.source(source).table(table).late.beyond == "reopen"
+        found[table] = [*(late.beyond if reopened else ()), *keys]
+    return found
+
+
+def _settle(pipeline: Pipeline, source: str, report: RunReport) -> None:
+    """Mark rows that vanished from tables with intervals, and bring histories in step."""
+    for table in pipeline.source(source).tables:
+        started = time.perf_counter()
+        if table.keeps_deleted and table.partitioned:  # a whole table was compared when it was published
+            with _refusals_go_on(report):
+                report.reconciliations.append(pipeline.reconcile_deletes(source, table.name))
+            report.seconds["ingest: deletes"] += time.perf_counter() - started
+        if table.history:
+            started = time.perf_counter()
+            pipeline.sync_history(source, table.name)
+            report.seconds["ingest: history"] += time.perf_counter() - started
+
+
 def _refine(pipeline: Pipeline, keys: list[str], report: RunReport, progress: Progress) -> None:
     tables = pipeline.refined_tables()
-    touched = sorted({*keys, *(receipt.key for receipt in report.receipts if receipt.state == "published")} - {"whole"})
+    published = {receipt.key for receipt in report.receipts if receipt.state == "published"} - {"whole"}
+    touched = {name: sorted({*keys, *published, *pipeline.stale_keys(name, keys[0])}) for name in tables}
     steps = [(name, keys[0]) for name, table in tables.items() if not table.partitioned]
-    steps += [(name, key) for name, table in tables.items() if table.partitioned for key in touched]
+    steps += [(name, key) for name, table in tables.items() if table.partitioned for key in touched[name]]
     for done, (name, key) in enumerate(steps, start=1):
         with _refusals_go_on(report):
             receipt = pipeline.refine(name, key)

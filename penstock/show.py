@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.ledger import Entry
     from penstock.run import Progress as ProgressCallback
     from penstock.run import RunReport
+    from penstock.versions import Reconciliation
     from warehouse.releases import Release
 
 _NUMBERS = {
@@ -119,6 +120,21 @@ def show_receipts(receipts: Sequence[Receipt], *, as_json: bool) -> None:
         _show_noticed(receipt.verdict.get("results", []), receipt.table, receipt.key)
 
 
+def show_reconciliations(found: Sequence[Reconciliation], *, as_json: bool) -> None:
+    """What comparing keys with the source found; warnings go to standard error."""
+    for each in found:
+        for warning in each.warnings:
+            sys.stderr.write(f"penstock warning: {each.table}: {warning}\n")
+    if as_json:
+        _json([each.to_dict() for each in found])
+    elif not found:
+        say("No table of this source asks for it ('deletes: {policy: reconcile}').")
+    else:
+        rows = [{**each.to_dict(), "missing": sum(each.missing.values())} for each in found]
+        columns = ("table", "rows_compared", "marked", "missing", "buckets", "buckets_pulled")
+        print_table("Keys compared with the source", rows, columns)
+
+
 def _show_noticed(results: Sequence[dict[str, Any]], table: str, key: str) -> None:
     rows = [{**r, "rows": r["rows_unexpected"]} for r in results if not r["passed"] or (r["rows_unexpected"] or 0) > 0]
     if rows:
@@ -188,7 +204,18 @@ def show_ledger(
             }
         )
         return
-    columns = ("stage", "table", "intervals", "rows_in", "published", "quarantined", "deduplicated", "balanced")
+    deleted = ("deleted",) if any(total["deleted"] for total in totals) else ()
+    columns = (
+        "stage",
+        "table",
+        "intervals",
+        "rows_in",
+        "published",
+        "quarantined",
+        "deduplicated",
+        *deleted,
+        "balanced",
+    )
     print_table("Ledger: rows in = published + quarantined + deduplicated", totals, columns)
     if verified:
         rows = [{**line, "columns_that_differ": ", ".join(line["columns_that_differ"]) or "none"} for line in verified]

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from common.errors import UnknownName, VolumeRefused
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
-from lake.paths import engine_path, refusal_folder
+from lake.paths import TableId, engine_path, new_attempt, refusal_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ def check_volume(
     Side effects: a refused batch is deleted, and its account is kept beside the gate's refusals; an accepted one is
     logged, and its receipt will carry the warning.
     """
+    if table.moves:
+        return staged  # live rows that do not come again stay: an interval read again has few, and wipes nothing
     live = sum(file.rows for file in lake.live(staged.table, staged.key))
+    if table.keeps_deleted and live:
+        before = lake.receipt(staged.table, staged.key)
+        live -= before.deleted if before else 0
     if staged.rows_staged >= table.volume.min_share * live:
         return staged
     found = f"{staged.rows_staged} rows would replace {live}, less than {table.volume.min_share:.0%} of them"
@@ -61,20 +67,24 @@ def check_volume(
         _LOG.warning("%s %s: %s", staged.table, staged.key, warning)
         return replace(staged, warnings=(*staged.warnings, warning))
     lake.discard(staged)
-    location = f"{refusal_folder(lake.settings.lake_uri, staged.table)}/{staged.key}-{staged.attempt}.json"
-    account = {
-        "table": str(staged.table),
-        "key": staged.key,
-        "run_id": run_id,
-        "refused_at": lake.clock().isoformat(),
-        "rows_in": staged.rows_in,
-        "volume": {"rows": staged.rows_staged, "rows_live": live, "min_share": table.volume.min_share},
-    }
-    lake.storage.write_json(location, account)
+    figures = {"rows": staged.rows_staged, "rows_live": live, "min_share": table.volume.min_share}
+    account = record_refusal(
+        lake, staged.table, staged.key, run_id, {"rows_in": staged.rows_in, "volume": figures}, attempt=staged.attempt
+    )
     raise VolumeRefused(
         f"The source answered with far fewer rows than before: {found}. Nothing was published.",
         table=str(staged.table),
         interval=staged.key,
         remedy=f"look whether the source is whole; if it is, run again with --accept-volume {staged.table}, or lower "
-        f"'volume: {{min_share: ...}}' in the spec. The account: {engine_path(location)}",
+        f"'volume: {{min_share: ...}}' in the spec. The account: {account}",
     )
+
+
+def record_refusal(
+    lake: Lake, table: TableId, key: str, run_id: str, figures: Mapping[str, Any], *, attempt: str | None = None
+) -> str:
+    """Keep why something was refused where people can read it; the path of the account."""
+    location = f"{refusal_folder(lake.settings.lake_uri, table)}/{key}-{attempt or new_attempt()}.json"
+    account = {"table": str(table), "key": key, "run_id": run_id, "refused_at": lake.clock().isoformat(), **figures}
+    lake.storage.write_json(location, account)
+    return engine_path(location)

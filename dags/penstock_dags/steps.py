@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import CommitConflict, PenstockError, UnknownName
 
 if TYPE_CHECKING:
+    from ingestion.reader import SourceReader
     from lake.batches import Receipt
     from penstock.pipeline import Pipeline
 
@@ -33,9 +34,32 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
             log.info("late rows: %s of %s is %s", earlier, again.table, again.state)
+        if late:
+            _take_in_late_rows(pipeline, source, table, key, reader)
+    if late and pipeline.source(source).table(table).rewrites_others:
+        _reconcile_deletes(pipeline, source, table)
+    pipeline.sync_history(source, table)
     for warning in receipt.warnings:
         log.warning("%s %s: %s", receipt.table, key, warning)
     return _reference(receipt)
+
+
+def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, reader: SourceReader) -> None:
+    """Count rows that came later than the late window and, where the spec says so, read their days again."""
+    found = pipeline.late_rows(source, table, reader, [key])
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    if pipeline.source(source).table(table).late.beyond == "reopen":
+        for day in found.beyond:
+            log.info("reopened: %s is %s", day, pipeline.ingest(source, table, day, reader=reader).state)
+
+
+def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
+    if pipeline.source(source).table(table).keeps_deleted:
+        found = pipeline.reconcile_deletes(source, table)
+        for warning in found.warnings:
+            log.warning("%s: %s", found.table, warning)
+        log.info("deletes: %d rows of %s marked", found.marked, found.table)
 
 
 def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

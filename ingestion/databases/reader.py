@@ -23,25 +23,27 @@ import duckdb
 import pyarrow as pa
 from pydantic import SecretStr
 
-from common.errors import SourceSchemaError, SourceUnavailable
+from common.errors import SourceSchemaError, SourceUnavailable, SpecError
 from common.hashing import digest
 from common.intervals import Interval
-from ingestion.databases import checksums
+from ingestion.databases import checksums, key_sets
 from ingestion.databases.chunks import ChunkPlan, ChunkPlanner
 from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
 from ingestion.databases.extract import Extract, Query, bounded
+from ingestion.databases.key_sets import KeyComparison, KeyDialect
 from ingestion.databases.mysql import MysqlDialect
 from ingestion.databases.mysql_chunks import MysqlChunks
 from ingestion.databases.mysql_session import MysqlSession
 from ingestion.databases.postgres import PostgresDialect
 from ingestion.databases.postgres_chunks import PostgresChunks
+from ingestion.databases.postgres_keys import PostgresKeys
 from ingestion.databases.postgres_session import PostgresSession
 from ingestion.databases.record import extract_record
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
-from lake.schema import PARTITION_COLUMN
+from lake.schema import DELETED_COLUMN, PARTITION_COLUMN
 from lake.sql import literal
 
 
@@ -54,6 +56,7 @@ class DatabaseReader:
         connect: opens the session.
         dialect: the database's SQL.
         planner: cuts large tables into chunks; every table is read in one piece by default.
+        keys: its SQL for comparing keys, where there is one.
     """
 
     def __init__(
@@ -64,12 +67,14 @@ class DatabaseReader:
         connect: Callable[[], Session],
         dialect: Dialect,
         planner: ChunkPlanner | None = None,
+        keys: KeyDialect | None = None,
     ) -> None:
         self._spec = spec
         self._lake = lake
         self._connect = connect
         self._dialect = dialect
         self._planner = planner
+        self._keys = keys
         self._session: Session | None = None
         self._catalog: dict[str, Mapping[str, DatabaseColumn]] = {}
 
@@ -137,9 +142,10 @@ class DatabaseReader:
         )
         source_sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE ({bad}) IS NOT TRUE AND {where}"
         day = f"DATE {literal(key)} AS {PARTITION_COLUMN}, " if table.partitioned else ""
+        alive = f", NULL AS {DELETED_COLUMN}" if table.keeps_deleted else ""
 
         def select(session: Session, chunk: str) -> str:
-            return f"SELECT {day}* FROM {session.relation(f'{source_sql} AND {chunk}')}"
+            return f"SELECT {day}*{alive} FROM {session.relation(f'{source_sql} AND {chunk}')}"
 
         def rejects(session: Session, chunk: str) -> pa.Table:
             query = self._dialect.early_rejects(table, f"{where} AND {chunk}", conditions)
@@ -147,16 +153,16 @@ class DatabaseReader:
                 rows = session.connection.execute(f"SELECT * FROM {session.relation(query)}").to_arrow_table()
             return rows.cast(EARLY_REJECTS_SCHEMA)
 
-        return Query(select, rejects if conditions else None, digest(code, source_sql, day))
+        return Query(select, rejects if conditions else None, digest(code, source_sql, day, alive))
 
     # -- the source's catalog --------------------------------------------------------------------------------------
 
-    def _checked_columns(self, table: TableSpec, interval: Interval) -> Mapping[str, DatabaseColumn]:
+    def _checked_columns(self, table: TableSpec, interval: Interval | None) -> Mapping[str, DatabaseColumn]:
         """The table's columns in the database, checked against the spec."""
         if table.name not in self._catalog:
             self._catalog[table.name] = self._dialect.columns(self._connected, table)
         found = self._catalog[table.name]
-        where = {"source": self._spec.source, "table": table.name, "interval": interval.key}
+        where = {"source": self._spec.source, "table": table.name, "interval": interval.key if interval else None}
         if not found:
             raise SourceSchemaError(
                 f"The database has no table {table.schema_name}.{table.in_source} that this role can see.",
@@ -203,6 +209,32 @@ class DatabaseReader:
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None
 
+    def compare_keys(self, table: TableSpec, relation: str, newest: Interval | None) -> KeyComparison:
+        """See :meth:`ingestion.reader.ComparesKeys.compare_keys`."""
+        self._checked_columns(table, newest)
+        try:
+            return key_sets.compare_keys(self._connected, self._comparing, self._spec, table, relation, newest)
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, newest) from None
+
+    def rows_by_day(self, table: TableSpec) -> dict[str, int]:
+        """See :meth:`ingestion.reader.ComparesKeys.rows_by_day`."""
+        self._checked_columns(table, None)
+        try:
+            return key_sets.rows_by_day(self._connected, self._comparing, self._spec, table)
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, None) from None
+
+    @property
+    def _comparing(self) -> KeyDialect:
+        if self._keys is None:
+            raise SpecError(
+                f"Keys of a {self._dialect.kind} source cannot be compared.",
+                source=self._spec.source,
+                remedy="take 'deletes:' and 'late:' out of its spec",
+            )
+        return self._keys
+
     @property
     def _connected(self) -> Session:
         if self._session is None:
@@ -219,6 +251,7 @@ def postgres_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseRea
         connect=lambda: PostgresSession(spec, url, lake),
         dialect=dialect,
         planner=PostgresChunks(dialect),
+        keys=PostgresKeys(),
     )
 
 

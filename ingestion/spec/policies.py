@@ -19,6 +19,11 @@ class Cursor(SpecModel):
     late_window_s: int = Field(
         default=0, ge=0, le=31_536_000, description="How long after an interval's end its rows may still change, in s."
     )
+    on_update: Literal["stays", "moves"] = Field(
+        default="stays",
+        description="stays: a row's cursor value never changes, like the time of an event. moves: a changed row gets a "
+        "new one, like updated_at; then intervals are merged by key.",
+    )
 
 
 class Window(SpecModel):
@@ -50,6 +55,28 @@ class Volume(SpecModel):
 
     min_share: float = Field(
         default=0.5, ge=0, le=1, description="Smallest share of the live rows that may replace them; 0 allows any."
+    )
+
+
+class Deletes(SpecModel):
+    """What becomes of rows that vanish from the source."""
+
+    policy: Literal["ignore", "reconcile"] = Field(
+        default="ignore",
+        description="ignore: nobody looks for them. reconcile: they stay and are marked in source_deleted_at.",
+    )
+    max_share: float = Field(
+        default=0.05, ge=0, le=1, description="Largest share of the live rows that may vanish at once."
+    )
+
+
+class Late(SpecModel):
+    """What is done about rows that come later than the late window."""
+
+    beyond: Literal["ignore", "count", "reopen"] = Field(
+        default="ignore",
+        description="ignore: nobody looks. count: a run counts the source's rows by day and warns of days that have "
+        "more than the lake. reopen: such days are also read again.",
     )
 
 

@@ -40,6 +40,8 @@ class SourceSpec(SpecModel):
         for table in self.tables:
             if names.count(table.name) > 1:
                 raise ValueError(f"table {table.name!r} stands twice")
+            if table.history and f"{table.name}__history" in names:
+                raise ValueError(f"table '{table.name}__history' has the name that the history of {table.name!r} needs")
             if (table.objects is not None) != (self.kind == "objects"):
                 raise ValueError(f"table {table.name!r}: mode {table.mode} does not fit a source of kind {self.kind}")
         return self
@@ -63,6 +65,10 @@ class SourceSpec(SpecModel):
     def raw(self, table: str) -> TableId:
         """The raw lake table of a source table."""
         return TableId("raw", f"{self.source}__{table}")
+
+    def history(self, table: str) -> TableId:
+        """The lake table that keeps every version of a source table's rows, where its spec asks for one."""
+        return TableId("raw", f"{self.source}__{table}__history")
 
 
 def load_source(path: Path) -> SourceSpec:

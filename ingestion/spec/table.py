@@ -9,9 +9,24 @@ from pydantic import Field, model_validator
 
 from ingestion.spec.columns import ColumnSpec
 from ingestion.spec.objects import Objects
-from ingestion.spec.policies import Coverage, Cursor, Drift, Freshness, Volume, Window
+from ingestion.spec.policies import Coverage, Cursor, Deletes, Drift, Freshness, Late, Volume, Window
 from ingestion.spec.words import Identifier, Name, SpecModel
-from lake.schema import PARTITION_COLUMN, Column
+from lake.batches import MergeRule
+from lake.schema import DELETED_COLUMN, PARTITION_COLUMN, Column
+
+_KEYED = {"snapshot", "incremental", "window"}
+"""Modes in which one key is one row of the table, and not one row of each interval."""
+
+COMPARABLE = {"bool", "int32", "int64", "string", "date", "timestamp", "timestamptz"}
+"""Types, beside decimals, whose values have the same text in every database and in DuckDB."""
+
+HISTORY_COLUMNS = (
+    Column("part", "string", False, "Partition: the row's raw partition while it is current, then the month it ended."),
+    Column("valid_from", "timestamptz", False, "When this version began: version_column, else when it was first seen."),
+    Column("valid_to", "timestamptz", True, "When it ended, exclusive; null for the current version."),
+    Column("is_deleted", "bool", False, "Whether it ended because the row vanished from the source."),
+)
+"""What the history of a table has besides the table's own columns."""
 
 
 class TableSpec(SpecModel):
@@ -39,6 +54,9 @@ class TableSpec(SpecModel):
     coverage: Coverage | None = None
     on_drift: Drift = Drift()
     volume: Volume = Volume()
+    deletes: Deletes = Deletes()
+    late: Late = Late()
+    history: bool = Field(default=False, description="Keep every version of each row in a table of its own.")
     freshness: Freshness | None = None
     owner: str | None = None
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
@@ -49,7 +67,9 @@ class TableSpec(SpecModel):
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"column {doubled[0]!r} stands twice")
-        reserved = {PARTITION_COLUMN, "object_key", "object_line"} & set(names)
+        taken = {PARTITION_COLUMN, DELETED_COLUMN, "object_key", "object_line"}
+        taken |= {column.name for column in HISTORY_COLUMNS} if self.history else set()
+        reserved = taken & set(names)
         if reserved:
             raise ValueError(f"{sorted(reserved)[0]!r} is a column that Penstock adds itself: rename it in the source")
         by_name = {column.name: column for column in self.columns}
@@ -83,6 +103,24 @@ class TableSpec(SpecModel):
         if self.objects is not None and any(column.policy == "cast" for column in by_name.values()):
             raise ValueError("policy cast is a database's: objects have no cast of their own")
         self._check_interval_column(by_name)
+        self._check_versions(by_name)
+
+    def _check_versions(self, by_name: Mapping[str, ColumnSpec]) -> None:
+        """Policies that need to know one row from another, or an interval column to look by."""
+        asked = {"deletes: {policy: reconcile}": self.deletes.policy == "reconcile", "history: true": self.history}
+        for key in (key for key, wanted in asked.items() if wanted):
+            if not self.primary_key:
+                raise ValueError(f"{key!r} needs 'primary_key: [...]'")
+            if self.mode not in _KEYED:
+                raise ValueError(f"{key!r} does not fit mode {self.mode}, in which rows neither change nor vanish")
+        kinds = {name: by_name[name].type for name in self.primary_key}
+        odd = [name for name, kind in kinds.items() if kind not in COMPARABLE and not kind.startswith("decimal")]
+        if odd and self.deletes.policy == "reconcile":
+            raise ValueError(f"key column {odd[0]!r} is {kinds[odd[0]]}: such keys cannot be compared with the source")
+        if self.moves and self.mode != "incremental":
+            raise ValueError("'on_update: moves' needs mode incremental: its intervals are merged by key")
+        if self.late.beyond != "ignore" and self.interval_column is None:
+            raise ValueError("'late: {beyond: ...}' needs a cursor or window: without one no row is late")
 
     def _check_interval_column(self, by_name: Mapping[str, ColumnSpec]) -> None:
         if self.interval_column is None:
@@ -118,6 +156,38 @@ class TableSpec(SpecModel):
         """Whether the table has one partition per interval (a snapshot table is replaced as a whole)."""
         return self.mode != "snapshot"
 
+    @property
+    def moves(self) -> bool:
+        """Whether a row that changes comes again in another interval."""
+        return self.cursor is not None and self.cursor.on_update == "moves"
+
+    @property
+    def keeps_deleted(self) -> bool:
+        """Whether rows that vanish from the source stay, marked."""
+        return self.deletes.policy == "reconcile"
+
+    @property
+    def rewrites_others(self) -> bool:
+        """Whether work on one interval may rewrite the partitions of others."""
+        return self.moves or (self.keeps_deleted and self.partitioned)
+
+    def merge_rule(self, *, any_share: bool = False) -> MergeRule | None:
+        """How a batch meets the rows that are live; None: it takes their place.
+
+        Args:
+            any_share: any number of rows may vanish.
+        """
+        if not (self.moves or self.keeps_deleted):
+            return None
+        versions = (self.version_column, self.interval_column if self.moves else None)
+        return MergeRule(
+            keys=self.primary_key,
+            versions=tuple(dict.fromkeys(name for name in versions if name)),
+            moves=self.moves,
+            marks=self.keeps_deleted and not self.moves,
+            max_deleted_share=None if any_share else self.deletes.max_share,
+        )
+
     def lake_columns(self) -> tuple[Column, ...]:
         """Columns of the raw lake table."""
         columns = [column.to_column() for column in self.columns]
@@ -133,4 +203,10 @@ class TableSpec(SpecModel):
                     "Line of the row in that object, the first being 1; of Parquet the row.",
                 )
             )
+        if self.keeps_deleted:
+            columns.append(Column(DELETED_COLUMN, "timestamptz", True, "When the row was found gone from the source."))
         return tuple(columns)
+
+    def history_columns(self) -> tuple[Column, ...]:
+        """Columns of the table that keeps every version of each row."""
+        return (*HISTORY_COLUMNS, *(column.to_column() for column in self.columns))

@@ -325,6 +325,7 @@ def test_a_second_run_of_the_same_table_takes_nothing_from_the_first(database: D
 
             def plan(self, *arguments: Any) -> Any:
                 second.append(other.stage(table, interval, code="code"))
+                assert planner is not None
                 return planner.plan(*arguments)
 
         first._planner = Meanwhile()
