@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import psycopg  # noqa: TID251 - the tests ask the database itself
@@ -126,7 +127,7 @@ def _printed(value: object) -> str:
     return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
-def test_both_engines_give_the_same_lake_but_for_a_blank_that_postgresql_does_not_store(
+def test_both_engines_give_the_same_lake_but_for_what_their_own_parsers_read_differently(
     from_postgres: Door, from_mariadb: Door
 ) -> None:
     one, other = in_the_lake(from_postgres), in_the_lake(from_mariadb)
@@ -138,9 +139,8 @@ def test_both_engines_give_the_same_lake_but_for_a_blank_that_postgresql_does_no
         for (name, _), ours, theirs in zip(columns, *pair, strict=True)
         if ours != theirs
     ]
-    # The scripts write N'Edinburgh ': PostgreSQL reads N'' as char(n) and drops the blank when it stores a varchar.
-    assert differing == [
-        ("customer", "city", "Edinburgh", "Edinburgh "),
-        *[("invoice", "billing_city", "Edinburgh", "Edinburgh ")] * 7,
-    ]
+    # One script text, two readings by the databases themselves: PostgreSQL takes N'Edinburgh ' for a char(n) and drops
+    # the blank when it stores a varchar; MariaDB takes a backslash in a text for an escape and drops that.
+    assert Counter(table for table, *_ in differing) == {"customer": 1, "invoice": 7, "track": 4}
+    assert [row for row in differing if row[2].replace("\\", "") != row[3].rstrip(" ")] == []
     assert sum(len(rows) for _, rows in other.values()) == ROWS
