@@ -16,7 +16,7 @@ def init(
     url: Annotated[
         str | None,
         typer.Option(
-            "--url", help="postgresql://..., mysql://... or s3://...; '-' reads it from standard input, which hides it."
+            "--url", help="postgresql://..., mysql://... or s3://...; '-' reads it from standard input: hidden."
         ),
     ] = None,
     connection: Annotated[
