@@ -15,7 +15,9 @@ def init(
     source: Annotated[str, typer.Argument(help="Name for the source; its spec becomes <source>.yml.")],
     url: Annotated[
         str | None,
-        typer.Option("--url", help="postgresql://... or s3://...; '-' reads it from standard input, which hides it."),
+        typer.Option(
+            "--url", help="postgresql://..., mysql://... or s3://...; '-' reads it from standard input: hidden."
+        ),
     ] = None,
     connection: Annotated[
         str | None, typer.Option("--connection", help="Name of the connection; the source's name by default.")

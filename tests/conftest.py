@@ -13,7 +13,7 @@ import pytest
 from common.settings import process_environment
 from penstock import demo_data, embedded
 from penstock.embedded import EmbeddedServices
-from tests.mariadb_server import MISSING, MariadbServer, mariadbd, running_mariadb
+from tests.mariadb_server import MariadbServer, mariadbd, require, running_mariadb
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +27,7 @@ def services() -> Iterator[EmbeddedServices]:
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbServer]:
     """A real MariaDB of this session's own. Only continuous integration must have it."""
-    if mariadbd() is None:
-        in_ci = bool(process_environment().get("CI"))
-        (pytest.fail if in_ci else pytest.skip)(MISSING)
+    require(mariadbd(), in_ci=bool(process_environment().get("CI")))
     with running_mariadb() as server:
         yield server
 

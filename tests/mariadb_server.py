@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 READER = "penstock_reader"
 PASSWORD = "reader-S3cret"
 MISSING = "there is no mariadbd on this machine: apt-get install mariadb-server"
@@ -26,6 +28,12 @@ MISSING = "there is no mariadbd on this machine: apt-get install mariadb-server"
 def mariadbd() -> str | None:
     """Path of the server program; None if the machine has none."""
     return shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")  # noqa: TID251
+
+
+def require(program: str | None, *, in_ci: bool) -> None:
+    """Skip the test if there is no server program; in continuous integration, fail it."""
+    if program is None:
+        (pytest.fail if in_ci else pytest.skip)(MISSING)
 
 
 @dataclass

@@ -19,8 +19,8 @@ from ingestion.databases.dialect import DatabaseColumn, Session
 from ingestion.databases.mysql_sql import quoted, text
 from ingestion.databases.mysql_types import BYTES, INTEGERS, PRINTED, TEXT, parsed
 
-PIECE_ROWS = 200_000
-PIECE_BYTES = 32 << 20
+PIECE_ROWS = 50_000
+PIECE_BYTES = 16 << 20
 """A piece is as many rows as the table's mean row length makes this, and never more than :data:`PIECE_ROWS`."""
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
