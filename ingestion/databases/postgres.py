@@ -122,17 +122,20 @@ class PostgresDialect:
         return self._known.get((table.schema_name, table.in_source), {})
 
     def _json_of(self, table: TableSpec, names: Sequence[str]) -> str:
-        """SQL of some columns of ``_source`` as one JSON text, under their names in the lake."""
+        """SQL of some columns of ``_source`` as one JSON text, under their names in the lake.
+
+        ``_row.*``, because ``_row`` alone would be a column of that name, if the source has one.
+        """
         known = self._known_columns(table)
         parts = []
         for name in names:
             column = known.get(table.column(name).in_source)
             value = _told(column) if column else identifier(table.column(name).in_source)
             parts.append(f"{value} AS {identifier(name)}")
-        return f"(SELECT to_json(_row)::text FROM (SELECT {', '.join(parts)}) AS _row)"
+        return f"(SELECT to_json(_row.*)::text FROM (SELECT {', '.join(parts)}) AS _row)"
 
     def _bad_bytes(self, table: TableSpec) -> str:
-        """SQL, to be appended to a list, of where bytes that are no UTF-8 begin in each column that has some."""
+        """SQL, to be appended to a list, of where bytes without a form in UTF-8 begin in each column that has some."""
         terms = []
         for spec in table.columns:
             column = self._known_columns(table).get(spec.in_source)
@@ -163,4 +166,5 @@ def _told(column: DatabaseColumn) -> str:
     if kind_of(column) in _JSON_KINDS:
         return identifier(column.name)
     text, bad = text_of(column), not_utf8(column)
-    return f"CASE WHEN {bad} THEN encode(convert_to({text}, 'SQL_ASCII'), 'escape') ELSE {text} END" if bad else text
+    escaped = f"encode(convert_to({text}, {literal(column.charset)}), 'escape')"
+    return f"CASE WHEN {bad} THEN {escaped} ELSE {text} END" if bad else text

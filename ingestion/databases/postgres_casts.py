@@ -62,7 +62,7 @@ def _cast(column: DatabaseColumn, declared: str, *, nullable: bool) -> Reading |
     if declared in {"date", "timestamp", "timestamptz"}:
         return _instant(column, declared, nullable=nullable)
     held = exact(column, declared)
-    if held is not None:
+    if held is not None and (held.unfit is None or decimal_size(declared) is None):  # else digits may be rounded off
         return held
     if kind_of(column) in TEXT_KINDS or column.category == "e":
         return _from_text(f"{name}::text", declared)

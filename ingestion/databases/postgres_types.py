@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from ingestion.databases.dialect import DatabaseColumn
 from lake.sql import identifier
@@ -75,6 +76,15 @@ _UTF8 = (
     r"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*"
 )
 """Well-formed UTF-8 (RFC 3629), byte by byte: in an SQL_ASCII database a character is a byte."""
+
+_CODECS = {
+    **{f"WIN{page}": f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1257, 1258, 874)},
+    "LATIN3": "iso8859-3",
+    "ISO_8859_6": "iso8859-6",
+    "ISO_8859_7": "iso8859-7",
+    "ISO_8859_8": "iso8859-8",
+}
+"""Encodings of one byte a character in which some bytes are no character: PostgreSQL stores those unchecked."""
 
 
 @dataclass(frozen=True)
@@ -150,20 +160,31 @@ def text_of(column: DatabaseColumn) -> str:
 
 
 def not_utf8(column: DatabaseColumn) -> str | None:
-    """SQL that is true for a text whose bytes are no UTF-8; None where the server sees to that."""
-    if column.charset != "SQL_ASCII":
-        return None
-    return f"""NOT ({text_of(column)} COLLATE "C" ~ '^{_UTF8}$')"""
+    """SQL that is true for a text with bytes that have no form in UTF-8; None where the server sees to that.
+
+    Left to itself, the server would refuse to send such a text and so end the read of the whole table.
+    """
+    valid = _valid_text(column.charset)
+    return f"""NOT ({text_of(column)} COLLATE "C" ~ '^{valid}$')""" if valid else None
 
 
 def valid_bytes(column: DatabaseColumn) -> str:
-    """SQL of how many bytes at the beginning of a text of an SQL_ASCII database are UTF-8."""
-    return f"""length(substring({text_of(column)} COLLATE "C" FROM '^({_UTF8})'))"""
+    """SQL of how many bytes there are before the first without a form in UTF-8, in a text that has one."""
+    return f"""length(substring({text_of(column)} COLLATE "C" FROM '^({_valid_text(column.charset)})'))"""
+
+
+@cache
+def _valid_text(charset: str) -> str | None:
+    """A pattern of texts that have a form in UTF-8; None if all have, or the encoding is of more bytes a character."""
+    if charset not in _CODECS:
+        return _UTF8 if charset == "SQL_ASCII" else None
+    undefined = [byte for byte in range(1, 256) if not bytes([byte]).decode(_CODECS[charset], errors="ignore")]
+    return f"[^{''.join(f'{chr(92)}x{byte:02x}' for byte in undefined)}]*"
 
 
 def as_string(column: DatabaseColumn) -> Reading:
-    """A column as text; in an SQL_ASCII database bytes that are no UTF-8 are set apart."""
-    return Reading(text_of(column), not_utf8(column), f"{column.name} holds bytes that are not UTF-8")
+    """A column as text; bytes that have no form in UTF-8 are set apart."""
+    return Reading(text_of(column), not_utf8(column), f"{column.name} holds bytes that have no form in UTF-8")
 
 
 def exact(column: DatabaseColumn, declared: str) -> Reading | None:

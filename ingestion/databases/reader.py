@@ -169,7 +169,7 @@ class DatabaseReader:
             raise SourceSchemaError(
                 f"Types differ: {'; '.join(changed)}.",
                 **where,
-                remedy="declare a type that holds every value exactly; docs/types.md lists what fits what",
+                remedy="declare a type that holds every value exactly, or a cast; docs/types.md lists what fits what",
             )
         added = [name for name in found if name not in {column.in_source for column in table.columns}]
         if added and table.on_drift.added_column == "refuse":

@@ -55,6 +55,8 @@ class TableSpec(SpecModel):
                 raise ValueError(f"primary_key names {key!r}, which is not among the columns")
             if by_name[key].nullable:
                 raise ValueError(f"primary key column {key!r} must be 'nullable: false'")
+            if by_name[key].policy == "cast":
+                raise ValueError(f"primary key column {key!r} has policy cast: a cast may make two keys one")
         if self.version_column and self.version_column not in by_name:
             raise ValueError(f"version_column names {self.version_column!r}, which is not among the columns")
         self._check_mode(by_name)
@@ -90,6 +92,8 @@ class TableSpec(SpecModel):
             raise ValueError(f"{key} column {column.name!r} is {column.type}: it must be timestamptz or date")
         if column.nullable:
             raise ValueError(f"{key} column {column.name!r} must be 'nullable: false': a null is in no interval")
+        if column.policy == "cast":
+            raise ValueError(f"{key} column {column.name!r} has policy cast: intervals are asked of the column itself")
 
     @property
     def in_source(self) -> str:

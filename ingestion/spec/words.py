@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -35,7 +36,7 @@ def _zone(text: str) -> str:
 
 
 def _identifier(text: str) -> str:
-    if not text or len(text.encode()) > 63 or any(ord(character) < 32 for character in text):
+    if not text or len(text.encode()) > 63 or any(category(character) == "Cc" for character in text):
         raise ValueError("a database identifier has 1 to 63 bytes and no control characters")
     return text
 

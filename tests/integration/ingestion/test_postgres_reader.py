@@ -9,7 +9,7 @@ from typing import Any
 import psycopg  # noqa: TID251 - the tests own the source's tables
 import pytest
 
-from common.errors import IntervalError, SpecError
+from common.errors import IntervalError, SourceSchemaError, SpecError
 from common.intervals import day_interval
 from ingestion.databases.checksums import lake_checksums
 from lake.paths import engine_path
@@ -87,6 +87,43 @@ def test_two_bad_values_in_one_row_are_one_reject_with_both_reasons(database: Da
     assert [(reason, position) for _, reason, position in rejects(staged)] == [
         ("t is infinite or out of range", 'key {"k":1}'),
         ("row is infinite or out of range; t is infinite or out of range", 'key {"k":2}'),
+    ]
+
+
+def test_a_cast_makes_infinity_null_only_where_a_null_may_be(database: DatabaseSource) -> None:
+    database.run("CREATE TABLE {s}.t AS SELECT 1 AS id, timestamptz 'infinity' AS v, timestamptz 'infinity' AS w")
+    database.run("INSERT INTO {s}.t VALUES (2, '-infinity', '2013-01-01 00:00Z')")
+    table = database.table("id: int32, v: date, w: date").replace('"date"', '"date", policy: cast, why: Days do')
+    before, after = table.rsplit("nullable: true", 1)
+    staged = database.stage(database.spec_of([f"{before}nullable: false{after}"]))
+    assert database.rows(staged) == [(2, None, date(2013, 1, 1))]
+    assert rejects(staged) == [("exact_value", "w cannot be cast to date", 'key {"id":1}')]
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        *(("json", "int32"), ("uuid", "binary"), ("integer[]", "int64"), ("interval", "int64"), ("boolean", "float64")),
+        *(("timestamp", "int64"), ("date", "time"), ("bytea", "int32"), ("text", "binary"), ("real", "bool")),
+    ],
+)
+def test_a_cast_that_the_database_does_not_have_is_refused(database: DatabaseSource, kind: str, word: str) -> None:
+    database.run(f"CREATE TABLE {{s}}.t (id int, v {kind})")
+    table = database.table(f"id: int32, v: {word}").replace("{name: v,", "{policy: cast, why: Tried here, name: v,")
+    with pytest.raises(SourceSchemaError, match=rf"Types differ: v is .*, declared {word}"):
+        database.stage(database.spec_of([table]))
+
+
+def test_serial_identity_and_generated_columns_are_read_as_their_types(database: DatabaseSource) -> None:
+    database.run(
+        "CREATE TABLE {s}.t (id serial, i bigint GENERATED ALWAYS AS IDENTITY, n numeric(4,2), "
+        "g numeric(6,2) GENERATED ALWAYS AS (n * 2) STORED)"
+    )
+    database.run("INSERT INTO {s}.t (n) VALUES (1.25), (99.99)")
+    staged = database.stage(database.spec("id: int32, i: int64, n: decimal(4,2), g: decimal(6,2)"))
+    assert [tuple(map(str, row)) for row in database.rows(staged)] == [
+        ("1", "1", "1.25", "2.50"),
+        ("2", "2", "99.99", "199.98"),
     ]
 
 

@@ -60,6 +60,12 @@ def test_a_good_spec_loads_and_cannot_be_changed(tmp_path: Path) -> None:
         ("Europe/Berlin", "Europe/Bielefeld", 4, "Unknown time zone"),
         ("kind: postgresql", "kind: objects", 1, "does not fit a source of kind objects"),
         ("tables:", "tables: [", 7, ""),
+        ("name: total", "policy: cast, name: total", 14, "say with 'why:'"),
+        ("name: total", "policy: cast, why: ' ', name: total", 14, "say with 'why:'"),
+        ("name: total", "why: It is so, name: total", 14, "belongs to 'policy: cast'"),
+        ("name: total", "policy: rounded, name: total", 14, "'exact' or 'cast'"),
+        ("name: id, type: int64", "name: id, type: int64, policy: cast, why: x", 7, "two keys one"),
+        ("type: timestamptz", "type: timestamptz, policy: cast, why: x", 7, "asked of the column itself"),
     ],
 )
 def test_nonsense_is_refused_with_file_line_and_remedy(

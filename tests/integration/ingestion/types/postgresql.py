@@ -170,10 +170,290 @@ CASES = (
     TypeCase("domain over timestamptz", "timestamptz", ("2013-01-01 00:00:00+00",), ddl="{s}.moment"),
     TypeCase("domain over enum", "string", ("happy",), ddl="{s}.feeling"),
     TypeCase("domain over integer[]", "string", ("[5:6]={1,NULL}",), ddl="{s}.numbers"),
-)  # fmt: skip
+)
 """What is kept under the default ``policy: exact``."""
 
-CASTS: tuple[TypeCase, ...] = ()
+_NO_INT32 = "v cannot be cast to int32"
+_NO_INT64 = "v cannot be cast to int64"
+_NO_FLOAT32 = "v cannot be cast to float32"
+_NO_FLOAT64 = "v cannot be cast to float64"
+_NO_DECIMAL = "v cannot be cast to decimal(6,2)"
+_NO_DATE = "v cannot be cast to date"
+_NO_TIMESTAMP = "v cannot be cast to timestamp"
+_NO_INSTANT = "v cannot be cast to timestamptz"
+_NO_CLOCK = "v cannot be cast to time"
+_ENDLESS = ("infinity", "-infinity")
+_NO_DAYS = (
+    "2013-02-29",
+    "1900-02-29",
+    "2013-04-31",
+    "2013-13-01",
+    "0000-01-01",
+    "13-01-2013",
+    "",
+    "infinity",
+    " 2013-01-01",
+)
+
+CASTS = (
+    # -- to integers
+    TypeCase(
+        "bigint", "int32", ("-2147483648", "2147483647"), ("2147483648", "-2147483649"), _NO_INT32, printed="v::int4"
+    ),
+    TypeCase(
+        "numeric",
+        "int64",
+        ("0.5", "1.5", "-2.5", "9223372036854775807.4", "-9223372036854775808.4"),
+        ("9223372036854775807.5", "-9223372036854775808.5", "NaN", "Infinity", "1" + "0" * 100),
+        _NO_INT64,
+        printed="v::int8",
+        note="rounded, halves away from 0",
+    ),
+    TypeCase(
+        "double precision",
+        "int64",
+        ("0.5", "1.5", "-2.5", "9007199254740993", "9223372036854774784", "-9223372036854775808"),
+        ("9223372036854775807", "-9223372036854777856", "NaN", "Infinity", "-Infinity", "1e300"),
+        _NO_INT64,
+        printed="v::int8",
+        note="rounded, halves to the even number",
+    ),
+    TypeCase(
+        "double precision",
+        "int32",
+        ("2147483647.4", "-2147483648.5", "-0"),
+        ("2147483647.5", "-2147483648.6", "NaN"),
+        _NO_INT32,
+        printed="v::int4",
+    ),
+    TypeCase(
+        "real", "int32", ("2147483520", "-2147483648", "2.5"), ("2147483648", "NaN"), _NO_INT32, printed="v::int4"
+    ),
+    TypeCase("money", "int64", ("1.49", "1.50", "-92233720368547758.08"), printed="v::numeric::int8"),
+    TypeCase("oid", "int32", ("2147483647",), ("2147483648",), _NO_INT32),
+    TypeCase("boolean", "int32", ("true", "false"), printed="v::int4"),
+    TypeCase(
+        "text",
+        "int64",
+        ("12", " +12\t", "-0", "0009", "-9223372036854775808", "9223372036854775807"),
+        (
+            "12x",
+            "1.5",
+            "1e3",
+            "",
+            " ",
+            "--1",
+            "9223372036854775808",
+            "9" * 90,
+            "9" * 200_000,
+            "\u0661\u0662",
+            "0x1F",
+            "1_000",
+            "NULL",
+        ),
+        _NO_INT64,
+        printed="v::int8",
+    ),
+    TypeCase("character(4)", "int32", ("12", " 7"), ("x",), _NO_INT32, printed="v::text::int4"),
+    # -- to floats
+    TypeCase("bigint", "float64", _INT64, printed="v::float8", note="beyond 2^53 to the nearest float"),
+    TypeCase("bigint", "float32", _INT64, printed="v::float4"),
+    TypeCase(
+        "numeric",
+        "float64",
+        ("0.1", "-0.0", "1e308", "1e-320", "NaN", "Infinity", "-Infinity", "0." + "3" * 60),
+        ("1e309", "-1e309", "1e-400"),
+        _NO_FLOAT64,
+        printed="v::float8",
+        note="to the nearest float",
+    ),
+    TypeCase("numeric(12,2)", "float64", ("0.10", "-9999999999.99", "NaN"), printed="v::float8"),
+    TypeCase("numeric", "float32", ("0.1", "16777217", "NaN"), ("1e39", "1e-46"), _NO_FLOAT32, printed="v::float4"),
+    TypeCase(
+        "double precision",
+        "float32",
+        ("0.1", "-0", "NaN", "-Infinity", "1.4e-45", "3.4028234663852886e38"),
+        ("1e39", "-1e39", "1e-46", "5e-324"),
+        _NO_FLOAT32,
+        printed="v::float4",
+    ),
+    TypeCase(
+        "text",
+        "float64",
+        ("1.5", ".5", "5.", " -1E3 ", "nan", "-Infinity", "inf", "1e308", "4.9e-320"),
+        ("1e309", "1e-400", "1e99999", "1,5", "", "e5", ".", "0x1p3", "infinite"),
+        _NO_FLOAT64,
+        printed="v::float8",
+    ),
+    # -- to decimals
+    TypeCase(
+        "numeric(12,4)",
+        "decimal(6,2)",
+        ("1.005", "-1.005", "9999.9949", "0"),
+        ("9999.995", "-10000", "NaN"),
+        _NO_DECIMAL,
+        printed="v::numeric(6,2)",
+        note="rounded, halves away from 0",
+    ),
+    TypeCase(
+        "double precision",
+        "decimal(6,2)",
+        ("0.1", "2.675", "-9999.99", "1e-300"),
+        ("NaN", "Infinity", "-Infinity", "9999.995", "1e300"),
+        _NO_DECIMAL,
+        printed="v::numeric(6,2)",
+        note="by 15 digits, as PostgreSQL casts a float",
+    ),
+    TypeCase(
+        "numeric",
+        "decimal(6,2)",
+        ("1.005", "0." + "9" * 90),
+        ("1e4", "NaN", "-Infinity"),
+        _NO_DECIMAL,
+        printed="v::numeric(6,2)",
+    ),
+    TypeCase("bigint", "decimal(6,2)", ("9999", "-9999"), ("10000",), _NO_DECIMAL, printed="v::numeric(6,2)"),
+    TypeCase(
+        "money",
+        "decimal(6,0)",
+        ("1.50", "-2.49"),
+        ("1000000",),
+        "v cannot be cast to decimal(6,0)",
+        printed="v::numeric(6,0)",
+    ),
+    TypeCase(
+        "text",
+        "decimal(6,2)",
+        ("1.005", " 12 ", "1e3", ".5", "-0"),
+        ("12x", "", "NaN", "1e4", "1e9999", "1,000.00"),
+        _NO_DECIMAL,
+        printed="v::numeric(6,2)",
+    ),
+    # -- to bool
+    TypeCase("integer", "bool", ("0", "1", "-7"), printed="v::bool"),
+    TypeCase("bigint", "bool", ("0", "9223372036854775807"), printed="v <> 0"),
+    TypeCase(
+        "text",
+        "bool",
+        ("t", " TRUE ", "y", "on", "1", "0", "No", "of", "fals"),
+        ("2", "", "o", "ja"),
+        "v cannot be cast to bool",
+        printed="v::bool",
+    ),
+    # -- to days and times
+    TypeCase(
+        "timestamp", "date", ("2013-01-01 23:59:59.999999", "0044-03-15 00:00 BC"), nulls=_ENDLESS, printed="v::date"
+    ),
+    TypeCase(
+        "timestamptz",
+        "date",
+        ("2013-01-01 23:59:59-05", "294276-12-31 23:59:59+00"),
+        nulls=_ENDLESS,
+        printed="v::date",
+        note="the day in UTC",
+    ),
+    TypeCase("date", "date", ("2013-01-01",), nulls=_ENDLESS),
+    TypeCase(
+        "text",
+        "date",
+        ("2013-01-31", "2012-02-29", "2000-02-29", "9999-12-31", "0001-01-01"),
+        _NO_DAYS,
+        _NO_DATE,
+        printed="v::date",
+    ),
+    TypeCase("timestamp", "timestamp", ("2013-01-01 00:00:00",), _LATE_WALL[:2], _NO_TIMESTAMP, nulls=_ENDLESS),
+    TypeCase(
+        "date",
+        "timestamp",
+        ("2013-01-01", "4714-11-24 BC", "294247-01-10"),
+        ("294247-01-11", "5874897-12-31"),
+        _NO_TIMESTAMP,
+        nulls=_ENDLESS,
+        printed="v::timestamp",
+    ),
+    TypeCase("date", "timestamptz", ("2013-01-01",), nulls=_ENDLESS, printed="v::timestamptz", note="midnight in UTC"),
+    TypeCase(
+        "timestamptz",
+        "timestamp",
+        ("2013-01-01 00:00:00-05",),
+        ("294276-12-31 00:00:00+00",),
+        _NO_TIMESTAMP,
+        nulls=_ENDLESS,
+        printed="v::timestamp",
+        note="the clock of UTC",
+    ),
+    TypeCase(
+        "timestamp",
+        "timestamptz",
+        ("2013-01-01 00:00:00",),
+        ("294276-12-31 00:00:00",),
+        _NO_INSTANT,
+        nulls=_ENDLESS,
+        printed="v::timestamptz",
+        note="read as UTC",
+    ),
+    TypeCase(
+        "text",
+        "timestamp",
+        ("2013-01-31 23:59:59.999999", "2013-01-31T23:59", "2013-01-31"),
+        (*_NO_DAYS, "2013-01-01 24:00", "2013-01-01 23:59:60", "2013-01-01 10:00+05", "2013-01-01 10:00:00.1234567"),
+        _NO_TIMESTAMP,
+        printed="v::timestamp",
+    ),
+    TypeCase(
+        "text",
+        "timestamptz",
+        (
+            "2013-01-31T23:59:59.5Z",
+            "2013-01-31 23:59+05:30",
+            "2013-01-31 23:59-1559",
+            "2013-01-31 23:59",
+            "0001-01-01 00:00+15",
+        ),
+        (*_NO_DAYS, "2013-01-31 23:59+16", "2013-01-31 23:59 CET"),
+        _NO_INSTANT,
+        printed="v::timestamptz",
+        note="without a zone read as UTC",
+    ),
+    TypeCase(
+        "timetz",
+        "time",
+        ("12:34:56.789+05:30",),
+        ("24:00:00+00",),
+        _NO_CLOCK,
+        printed="v::time",
+        note="its offset goes",
+    ),
+    TypeCase("timestamp", "time", ("2013-01-01 23:59:59.999999",), ("infinity",), _NO_CLOCK, printed="v::time"),
+    TypeCase(
+        "interval",
+        "time",
+        ("25:00:00", "-1 hour", "1 month 02:03:04"),
+        ("infinity",),
+        _NO_CLOCK,
+        printed="v::time",
+        note="what goes beyond a day",
+    ),
+    TypeCase(
+        "text",
+        "time",
+        ("23:59:59.999999", "00:00"),
+        ("24:00", "23:59:59.9999999", "1:00", "12:00 PM"),
+        _NO_CLOCK,
+        printed="v::time",
+    ),
+    # -- to text
+    TypeCase("bigint", "string", _INT64),
+    TypeCase("double precision", "string", _DOUBLE),
+    TypeCase("boolean", "string", ("true", "false"), printed="v::text"),
+    TypeCase("bytea", "string", ("\\x00ff", "\\x")),
+    TypeCase("timestamptz", "string", ("infinity", "294276-12-31 23:59:59.999999+00", "0044-03-15 00:00:00+00 BC")),
+    TypeCase("time", "string", ("24:00:00",)),
+    TypeCase("regclass", "string", ("pg_catalog.pg_class",), note="as the session's search path prints it"),
+    # -- domains and enums
+    TypeCase("domain over numeric(12,2)", "int32", ("1.5",), ("NaN",), _NO_INT32, ddl="{s}.cents", printed="v::int4"),
+    TypeCase("enum", "int32", (), ("happy",), _NO_INT32, ddl="{s}.mood"),
+)
 """What ``policy: cast`` makes of values; the database's own cast is the truth."""
 
 REFUSED = (
