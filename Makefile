@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 
-.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-mariadb bench-growth clean
+.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-mariadb bench-growth clean bench-objects
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-mariadb: $(INSTALLED) ## TPC-H from a MariaDB to the lake beside the serve
 
 bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against the 20th (a minute)
 	@$(BIN)/python -m benchmarks.lake_growth
+
+bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
+	@$(BIN)/python -m benchmarks.object_formats
 
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
