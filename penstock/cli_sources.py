@@ -42,7 +42,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over existing files, showing what changes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Describe a live database or bucket: writes its spec and a starting suite for every table."""
+    """Describe a live database, bucket or folder: writes its spec and a starting suite for every table."""
     from pydantic import SecretStr
 
     from penstock.init import InitRequest
