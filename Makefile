@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 
-.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-mariadb bench-growth bench-late clean
+.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-mariadb bench-growth bench-late bench-objects clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against t
 
 bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by key into 6 million (three minutes)
 	@$(BIN)/python -m benchmarks.late_rows
+
+bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
+	@$(BIN)/python -m benchmarks.object_formats
 
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -16,7 +16,7 @@ def init(
     url: Annotated[
         str | None,
         typer.Option(
-            "--url", help="postgresql://..., mysql://... or s3://...; '-' reads it from standard input, which hides it."
+            "--url", help="postgresql://..., mysql://... or s3://...; '-' reads it from standard input: hidden."
         ),
     ] = None,
     connection: Annotated[
@@ -42,7 +42,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over existing files, showing what changes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Describe a live database or bucket: writes its spec and a starting suite for every table."""
+    """Describe a live database, bucket or folder: writes its spec and a starting suite for every table."""
     from pydantic import SecretStr
 
     from penstock.init import InitRequest

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RESERVED = frozenset({"ds", "object_key", "object_line"})
+RESERVED = frozenset({"ds", "object_key", "object_line", "source_deleted_at"})
 """Columns that Penstock adds itself."""
 
 _LONGEST_NAME = 63

@@ -97,14 +97,25 @@ class Comparison:
 
     def warnings(self, layout: Objects) -> tuple[str, ...]:
         """What the reader of a receipt should know."""
+        found = [f"objects have the same content: {', '.join(keys)}" for keys in self._twins()]
         if self.is_first or not (self.new or self.changed or self.vanished):
-            return ()
+            return tuple(found)
         counts = f"{len(self.new)} new, {len(self.changed)} changed, {len(self.vanished)} vanished"
-        found = [f"objects since the live batch: {counts}"]
+        found.append(f"objects since the live batch: {counts}")
         if self.vanished:
             done = "their rows are kept" if layout.on_vanished == "keep" else "their rows are dropped"
             found.append(f"objects have vanished and {done}: {self._named()}")
         return tuple(found)
+
+    def _twins(self) -> list[list[str]]:
+        """Keys of objects that a store says are the same bytes: one file delivered twice, under two names.
+
+        Both are read, for two files may rightly be alike; a rule on the key's uniqueness refuses what is not.
+        """
+        by_content: dict[tuple[str, int], list[str]] = {}
+        for each in self.objects:
+            by_content.setdefault((each.etag, each.size_bytes), []).append(each.key)
+        return [keys[:_SHOWN] for keys in by_content.values() if len(keys) > 1]
 
     def refuse_vanished(self, layout: Objects, where: dict[str, str]) -> None:
         """Let nothing pass that would delete rows nobody gave up.
