@@ -93,7 +93,8 @@ class MysqlDialect:
         ]
         usable = (usable_key([columns[name] for name in names]) for names in keys if set(names) <= set(columns))
         key = next(filter(None, usable), ())
-        return Pieces(cut(session, relation, where, key, total=total, rows=rows), total)
+        cuts = cut(session, relation, where, key, total=total, rows=rows)
+        return Pieces((f"{where} AND {piece}" for piece in cuts), total)
 
     def early_rejects(self, table: TableSpec, where: str, conditions: Sequence[tuple[str, str]]) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
