@@ -114,7 +114,7 @@ def piece_rows(session: Session, schema: str, table: str, most: int) -> int:
 def cut(
     session: Session, relation: str, where: str, key: Sequence[KeyColumn], *, total: int, rows: int
 ) -> Iterator[str]:
-    """Conditions of the pieces, each asked for when it is needed.
+    """Conditions of the pieces besides ``where``, each asked for when it is needed.
 
     Args:
         session: where to ask.
@@ -126,12 +126,12 @@ def cut(
     """
     lower: tuple[str, ...] | None = None
     while key and total > rows:
-        upper = _first_behind(session, relation, _within(where, key, lower, None), key, rows)
+        upper = _first_behind(session, relation, f"{where} AND {_within(key, lower, None)}", key, rows)
         if upper is None:
             break
-        yield _within(where, key, lower, upper)
+        yield _within(key, lower, upper)
         lower, total = upper, total - rows
-    yield _within(where, key, lower, None)
+    yield _within(key, lower, None)
 
 
 def _first_behind(
@@ -146,13 +146,13 @@ def _first_behind(
     return tuple(column.literal(str(value)) for column, value in zip(key, found[0], strict=True))
 
 
-def _within(where: str, key: Sequence[KeyColumn], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None) -> str:
-    parts = [where]
+def _within(key: Sequence[KeyColumn], lower: tuple[str, ...] | None, upper: tuple[str, ...] | None) -> str:
+    parts = []
     if lower is not None:  # the plain comparison of the first column is what an index is searched by
         parts.append(f"{key[0].name} >= {lower[0]} AND ({_at_or_behind(key, lower)}) IS TRUE")
     if upper is not None:
         parts.append(f"{key[0].name} <= {upper[0]} AND ({_at_or_behind(key, upper)}) IS NOT TRUE")
-    return " AND ".join(parts)
+    return " AND ".join(parts) or "true"
 
 
 def _at_or_behind(key: Sequence[KeyColumn], bound: tuple[str, ...]) -> str:
