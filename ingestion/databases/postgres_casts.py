@@ -65,7 +65,7 @@ def _cast(column: DatabaseColumn, declared: str, *, nullable: bool) -> Reading |
     if held is not None and (held.unfit is None or decimal_size(declared) is None):  # else digits may be rounded off
         return held
     if kind_of(column) in TEXT_KINDS or column.category == "e":
-        return _from_text(f"{name}::text", declared)
+        return _from_text(_text(column), declared)
     if declared == "bool":
         return Reading(f"({name} <> 0)") if kind_of(column) in INTEGER_DIGITS else None
     if declared == "time":
@@ -133,6 +133,11 @@ def _to_decimal(value: str, declared: str) -> Reading:
 # -- texts ------------------------------------------------------------------------------------------------------------
 
 
+def _text(column: DatabaseColumn) -> str:
+    """SQL of a column's text, compared byte by byte: patterns do not work on every collation."""
+    return f'({identifier(column.name)}::text COLLATE "C")'
+
+
 def _from_text(text: str, declared: str) -> Reading | None:
     expression = f"{text}::{sql_type(declared)}"
     if declared == "bool":
@@ -163,7 +168,7 @@ def _instant(column: DatabaseColumn, declared: str, *, nullable: bool) -> Readin
     kind, name = kind_of(column), identifier(column.name)
     target = sql_type(declared)
     if kind in TEXT_KINDS or column.category == "e":
-        text = f"{name}::text"
+        text = _text(column)
         zone = _ZONE if declared == "timestamptz" else ""
         form = _DAY if declared == "date" else f"{_DAY}([ T]{_TIME}{zone})?"
         return Reading(f"{text}::{target}", _unless(text, form, _no_such_day(text)))

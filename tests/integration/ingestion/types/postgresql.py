@@ -13,7 +13,7 @@ SETUP = (
     "CREATE DOMAIN {s}.moment AS timestamptz",
     "CREATE DOMAIN {s}.feeling AS {s}.mood",
     "CREATE DOMAIN {s}.numbers AS integer[]",
-    "CREATE EXTENSION IF NOT EXISTS vector",
+    "CREATE EXTENSION vector SCHEMA {s}",
 )
 """Types of the test's own; run in order, ``{s}`` being its schema."""
 
@@ -162,7 +162,13 @@ CASES = (
     TypeCase("path", "string", ("[(0,0),(1,1)]", "((0,0),(1,1),(0.1,2))")),
     TypeCase("polygon", "string", ("((0,0),(1,1),(0.1,2))",)),
     TypeCase("circle", "string", ("<(0.1,0.2),3>",)),
-    TypeCase("vector(3)", "string", ("[0.1,-0,3e-38]",), note="extension pgvector; so do other extensions' types"),
+    TypeCase(
+        "vector(3)",
+        "string",
+        ("[0.1,-0,3e-38]",),
+        ddl="{s}.vector(3)",
+        note="extension pgvector; so do other extensions' types",
+    ),
     # -- domains are read as what they are made of
     TypeCase("domain over numeric(12,2)", "decimal(12,2)", ("0.01", "1.5"), ("NaN",), _NOT_A_NUMBER, ddl="{s}.cents"),
     TypeCase("domain over a domain", "decimal(12,2)", ("999999.99",), ddl="{s}.price"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import psycopg  # noqa: TID251 - the tests own the source's tables
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +48,7 @@ class Staged:
     spec: SourceSpec
     batches: dict[TypeCase, StagedBatch]
     source_checksums: dict[TypeCase, dict[str, Any]]
+    connection: duckdb.DuckDBPyConnection
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +62,13 @@ def staged(services: EmbeddedServices, tmp_path_factory: pytest.TempPathFactory)
         admin.execute(f"CREATE SCHEMA {source.schema}")
         admin.execute(f"GRANT USAGE ON SCHEMA {source.schema} TO {identifier(role)}")
         try:
-            yield _stage(source)
+            with source.lake.connect() as connection:
+                yield _stage(source, connection)
         finally:
             admin.execute(f"DROP SCHEMA {source.schema} CASCADE")
 
 
-def _stage(source: DatabaseSource) -> Staged:
+def _stage(source: DatabaseSource, connection: duckdb.DuckDBPyConnection) -> Staged:
     for statement in postgresql.SETUP:
         source.admin.execute(statement.replace("{s}", source.schema))
     for case, table in TABLES.items():
@@ -77,7 +80,7 @@ def _stage(source: DatabaseSource) -> Staged:
         for case, table in TABLES.items():
             batches[case] = reader.stage(spec.table(table), day_interval("2013-01-01"), code="code")
             figures[case] = reader.source_checksums(spec.table(table)) or {}
-    return Staged(source, spec, batches, figures)
+    return Staged(source, spec, batches, figures, connection)
 
 
 def create(source: DatabaseSource, table: str, ddl: str, values: list[str | None]) -> None:
@@ -127,7 +130,7 @@ def comparable(word: str, text: str | None) -> Any:
     return f"{text.replace(' (BC)', '')} BC" if " (BC)" in text else text  # PostgreSQL writes it last
 
 
-def seen_by_duckdb(lake: Lake, batch: StagedBatch, word: str) -> dict[int, str | None]:
+def seen_by_duckdb(staged: Staged, batch: StagedBatch, word: str) -> dict[int, str | None]:
     """Texts of the staged values as DuckDB prints them.
 
     Not so for instants: it prints the last of them (the year 294247) a millisecond late, though it holds them right.
@@ -135,9 +138,7 @@ def seen_by_duckdb(lake: Lake, batch: StagedBatch, word: str) -> dict[int, str |
     text = {"binary": "'\\x' || lower(hex(v))", "timestamptz": "make_timestamp(epoch_us(v))::VARCHAR || '+00'"}.get(
         word, "v::VARCHAR"
     )
-    with lake.connect() as connection:
-        rows = connection.execute(f"SELECT id, {text} FROM {relation(lake, batch)}").fetchall()
-    return dict(rows)
+    return dict(staged.connection.execute(f"SELECT id, {text} FROM {relation(staged.source.lake, batch)}").fetchall())
 
 
 def relation(lake: Lake, batch: StagedBatch) -> str:
@@ -148,11 +149,11 @@ def relation(lake: Lake, batch: StagedBatch) -> str:
 
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_every_value_arrives_as_the_database_prints_it_or_its_row_is_set_apart(staged: Staged, case: TypeCase) -> None:
-    batch, lake = staged.batches[case], staged.source.lake
+    batch = staged.batches[case]
     expected = {number: comparable(case.word, text) for number, text in printed(staged, case).items()}
     if case.nulls:
         expected |= dict.fromkeys(range(len(case.kept) + len(case.apart), case.values - 1))
-    found = {n: comparable(case.word, text) for n, text in seen_by_duckdb(lake, batch, case.word).items()}
+    found = {n: comparable(case.word, text) for n, text in seen_by_duckdb(staged, batch, case.word).items()}
     assert found == expected
     apart = range(len(case.kept), len(case.kept) + len(case.apart))
     assert sorted(rejects(batch), key=lambda row: len(row[2])) == [
@@ -177,13 +178,12 @@ def test_the_file_has_the_documented_types_and_pyarrow_reads_the_same_values(sta
     table = pq.read_table(path)
     numbers = table.column("id").to_pylist()
     values = table.column("v")
-    with lake.connect() as connection:
-        if pa.types.is_temporal(values.type):  # Python has no year 0 and none after 9999: compare what is stored
-            epoch = {"date": "date_diff('day', DATE '1970-01-01', v)"}.get(case.word, "epoch_us(v)")
-            stored = values.cast(pa.int32() if case.word in {"date"} else pa.int64()).to_pylist()
-        else:
-            epoch, stored = "v", values.to_pylist()
-        rows = dict(connection.execute(f"SELECT id, {epoch} FROM {relation(lake, batch)}").fetchall())
+    if pa.types.is_temporal(values.type):  # Python has no year 0 and none after 9999: compare what is stored
+        epoch = {"date": "date_diff('day', DATE '1970-01-01', v)"}.get(case.word, "epoch_us(v)")
+        stored = values.cast(pa.int32() if case.word in {"date"} else pa.int64()).to_pylist()
+    else:
+        epoch, stored = "v", values.to_pylist()
+    rows = dict(staged.connection.execute(f"SELECT id, {epoch} FROM {relation(lake, batch)}").fetchall())
     assert {n: repr(v) for n, v in zip(numbers, stored, strict=True)} == {n: repr(v) for n, v in rows.items()}
 
 
@@ -203,8 +203,7 @@ def documented(column: Any) -> str:
 @pytest.mark.parametrize("case", [case for case in EVERY if not case.apart], ids=str)
 def test_the_checksum_of_a_column_is_the_same_in_the_database_and_in_the_lake(staged: Staged, case: TypeCase) -> None:
     batch, lake = staged.batches[case], staged.source.lake
-    with lake.connect() as connection:
-        found = lake_checksums(connection, staged.spec.table(TABLES[case]), relation(lake, batch))
+    found = lake_checksums(staged.connection, staged.spec.table(TABLES[case]), relation(lake, batch))
     assert found == staged.source_checksums[case]
     assert found["v"][0] == len(case.kept)
 
