@@ -25,11 +25,6 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-)
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
@@ -41,6 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table
+from lake.footers import statistics
 from lake.paths import TableId, attempt_of
 
 _LOG = logging.getLogger(__name__)
@@ -234,12 +230,6 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     metadata_input = table.io.new_input(location)
     with metadata_input.open() as stream:
         parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do
-    schema = table.schema()
-    statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=parquet,
-        stats_columns=compute_statistics_plan(schema, table.metadata.properties),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
-    )
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
@@ -250,7 +240,7 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
         spec_id=table.metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,
-        **statistics.to_serialized_dict(),
+        **statistics(parquet, table.schema()),
     )
 
 
