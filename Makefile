@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 
-.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-growth clean
+.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-intervals bench-growth clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the who
 
 bench-ingest: $(INSTALLED) ## TPC-H from PostgreSQL to Parquet beside its floors and its peers (half an hour)
 	@$(BIN)/python -m benchmarks.ingest
+
+bench-intervals: $(INSTALLED) ## What 365 daily intervals cost against one whole load of the same rows (some minutes)
+	@$(BIN)/python -m benchmarks.ingest_intervals
 
 bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against the 20th (a minute)
 	@$(BIN)/python -m benchmarks.lake_growth
