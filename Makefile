@@ -7,7 +7,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 
-.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-mariadb bench-growth bench-late bench-objects clean
+.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-intervals bench-mariadb \
+	bench-growth bench-late bench-objects clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +57,9 @@ bench-ingest: $(INSTALLED) ## TPC-H from PostgreSQL to Parquet beside its floors
 
 bench-mariadb: $(INSTALLED) ## TPC-H from a MariaDB to the lake beside the server's own client (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.ingest_mariadb
+
+bench-intervals: $(INSTALLED) ## What 365 daily intervals cost against one whole load of the same rows (some minutes)
+	@$(BIN)/python -m benchmarks.ingest_intervals
 
 bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against the 20th (a minute)
 	@$(BIN)/python -m benchmarks.lake_growth

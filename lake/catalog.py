@@ -69,6 +69,8 @@ def open_catalog(settings: Settings) -> Catalog:
     parts = urlsplit(uri)
     properties: dict[str, Any] = {"uri": uri, "warehouse": root_location(settings.lake_uri)}
     credentials = lake_credentials(settings)
+    if credentials is None:
+        properties["py-io-impl"] = "lake.local_io.LocalFileIO"
     if credentials is not None:
         store = {
             "s3.endpoint": credentials.endpoint,

@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table
-from lake.file_statistics import statistics_of
+from lake.footers import statistics
 from lake.paths import TableId
 
 _LOG = logging.getLogger(__name__)
@@ -302,7 +302,6 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     metadata_input = table.io.new_input(location)
     with metadata_input.open() as stream:
         parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do
-    statistics = statistics_of(table, parquet)
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
@@ -313,7 +312,7 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
         spec_id=table.metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,
-        **statistics.to_serialized_dict(),
+        **statistics(parquet, table.schema()),
     )
 
 
