@@ -227,14 +227,20 @@ class Lake:
         """Delete the receipt of an attempt that did not land."""
         self.delete_files([receipt_location(self.settings.lake_uri, table, key, attempt)])
 
-    def write(self, connection: duckdb.DuckDBPyConnection, query: str, table: TableId, location: str) -> int:
-        """Write a query's rows as one Parquet file of a table, with its field ids. Returns the rows written."""
+    def write(
+        self, connection: duckdb.DuckDBPyConnection, query: str, table: TableId, location: str, *, level: int = 3
+    ) -> int:
+        """Write a query's rows as one Parquet file of a table, with its field ids, zstd at ``level``.
+
+        Returns the rows written.
+        """
         columns, field_ids = self.columns(table)
         ids = ", ".join(f"{identifier(c.name)}: {i}" for c, i in zip(columns, field_ids, strict=True))
         select = ", ".join(f"CAST({identifier(c.name)} AS {c.duckdb}) AS {identifier(c.name)}" for c in columns)
         written = connection.execute(
             f"COPY (SELECT {select} FROM ({query})) TO {literal(engine_path(location))} "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880, FIELD_IDS {{{ids}}})"
+            f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {int(level)}, ROW_GROUP_SIZE 122880, "
+            f"FIELD_IDS {{{ids}}})"
         ).fetchone()
         return int(written[0]) if written else 0
 
