@@ -59,8 +59,8 @@ def write_parts(
 ) -> tuple[tuple[str, ...], int]:
     """Write each query as one file of a partition; their locations and the rows in all of them.
 
-    On one thread: a file of a few row groups gives a second one nothing to do but wait, which it does at full speed
-    (measured: half the CPU of two threads).
+    At the lightest compression (measured: 30 % less CPU for 2 % more bytes), and on one thread: a file of a few row
+    groups gives a second one nothing to do but wait, which it does at full speed (measured: up to twice the CPU).
 
     Side effects: the files; none is left when it raises.
     """

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
@@ -293,12 +293,16 @@ class Pipeline:
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
         stale = []
-        stale += outdated_keys(self.lake, self._sources.values(), refined, known={*late, key})
+        stale += self.rewritten_keys(table, {*late, key})
         for each in sorted(late):
             live = self.lake.receipt(refine_stage.refined_id(refined), each)
             if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
                 stale.append(each)
         return sorted(stale)
+
+    def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
+        """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
+        return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _suite(self, stage: str, table: str) -> Suite:

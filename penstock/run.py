@@ -220,8 +220,8 @@ def _settle(pipeline: Pipeline, source: str, report: RunReport) -> None:
 
 def _refine(pipeline: Pipeline, keys: list[str], report: RunReport, progress: Progress) -> None:
     tables = pipeline.refined_tables()
-    published = {receipt.key for receipt in report.receipts if receipt.state == "published"} - {"whole"}
-    touched = {name: sorted({*keys, *published, *pipeline.stale_keys(name, keys[0])}) for name in tables}
+    known = {*keys, *(receipt.key for receipt in report.receipts if receipt.state == "published")} - {"whole"}
+    touched = {name: sorted({*known, *pipeline.rewritten_keys(name, known)}) for name in tables}
     steps = [(name, keys[0]) for name, table in tables.items() if not table.partitioned]
     steps += [(name, key) for name, table in tables.items() if table.partitioned for key in touched[name]]
     for done, (name, key) in enumerate(steps, start=1):
