@@ -50,6 +50,7 @@ class StagedBatch:
         upstream: batch ids of the lake batches this one was made from, by ``table`` or ``table/key``.
         early_rejects: see :data:`EARLY_REJECTS_SCHEMA`.
         warnings: what the reader should know of the source, such as columns that the spec does not name.
+        drift: how the source's schema differs from the spec, one entry per finding (see ``ingestion/drift``).
     """
 
     table: TableId
@@ -64,6 +65,7 @@ class StagedBatch:
     upstream: dict[str, str] = field(default_factory=dict)
     early_rejects: pa.Table = field(default_factory=EARLY_REJECTS_SCHEMA.empty_table)
     warnings: tuple[str, ...] = ()
+    drift: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Receipt:
         verdict: the gate's verdict (:meth:`common.verdict.Verdict.to_dict`).
         published_at: UTC, ISO 8601.
         seconds: time each step took, by name.
-        warnings: as in :class:`StagedBatch`.
+        warnings, drift: as in :class:`StagedBatch`.
     """
 
     table: str
@@ -106,6 +108,7 @@ class Receipt:
     published_at: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    drift: tuple[dict[str, Any], ...] = ()
 
     @property
     def partition_key(self) -> str:

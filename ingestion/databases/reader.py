@@ -10,7 +10,7 @@ One reader for every database system: a session (``*_session.py``) connects and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,13 +18,15 @@ import duckdb
 import pyarrow as pa
 from pydantic import SecretStr
 
-from common.errors import SourceSchemaError, SourceUnavailable
+from common.errors import SourceUnavailable
 from common.fault_points import reach
 from common.intervals import Interval
 from ingestion.databases import checksums
-from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
+from ingestion.databases.dialect import Dialect, Session
 from ingestion.databases.postgres import PostgresDialect
 from ingestion.databases.postgres_session import PostgresSession
+from ingestion.databases.schema_check import SchemaCheck, comparable
+from ingestion.drift import Finding
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
@@ -50,7 +52,7 @@ class DatabaseReader:
         self._connect = connect
         self._dialect = dialect
         self._session: Session | None = None
-        self._catalog: dict[str, Mapping[str, DatabaseColumn]] = {}
+        self._schema = SchemaCheck(spec, lake, dialect)
 
     def __enter__(self) -> Self:
         self._session = self._connect()
@@ -77,15 +79,20 @@ class DatabaseReader:
         return None
 
     def _stage(self, table: TableSpec, interval: Interval, code: str) -> StagedBatch:
-        columns = self._checked_columns(table, interval)
-        raw = self._spec.raw(table.name)
-        self._lake.ensure(raw, table.lake_columns(), partition_by=PARTITION_COLUMN if table.partitioned else None)
+        checked = self._schema.check(self._connected, table, interval)
+        raw, columns, drift = self._spec.raw(table.name), checked.found, checked.drift
+        partition_by = PARTITION_COLUMN if table.partitioned else None
+        self._lake.ensure(raw, drift.lake.lake_columns(), partition_by=partition_by)
+        table = drift.read
         key, attempt = partition_key(table, interval), new_attempt()
         where = self._dialect.interval(self._spec, table, interval)
         conditions = [
-            condition
-            for spec in table.columns
-            if (condition := self._dialect.unfit(columns[spec.in_source], spec)) is not None
+            *checked.conditions,
+            *(
+                condition
+                for spec in table.columns
+                if (condition := self._dialect.unfit(columns[spec.in_source], spec)) is not None
+            ),
         ]
         bad = " OR ".join(condition for condition, _ in conditions) or "false"
         selected = ", ".join(
@@ -94,14 +101,15 @@ class DatabaseReader:
         )
         source_sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE {where} AND ({bad}) IS NOT TRUE"
         day = f"DATE {literal(key)} AS {PARTITION_COLUMN}, " if table.partitioned else ""
-        query = f"SELECT {day}* FROM {self._connected.relation(source_sql)}"
+        nulls = self._lake.nulls(raw, [PARTITION_COLUMN, *(spec.name for spec in table.columns)])
+        query = f"SELECT {day}*{nulls} FROM {self._connected.relation(source_sql)}"
         location = self._lake.staging_location(raw, key, attempt)
         staged = StagedBatch(raw, key, attempt, (location,), 0, 0, code)
         try:
             reach("ingest.extract.before_read")
             rows = self._lake.write(self._connected.connection, query, raw, location)
             reach("ingest.extract.after_write")
-            early = self._early_rejects(table, where, conditions) if conditions else None
+            early = self._early_rejects(drift.told, where, conditions) if conditions else None
         except BaseException:
             self._lake.discard(staged)
             raise
@@ -116,7 +124,8 @@ class DatabaseReader:
             code=code,
             source_state={"kind": self._dialect.kind, "rows": rows + early.num_rows},
             early_rejects=early,
-            warnings=self._warnings(table),
+            warnings=drift.warnings,
+            drift=drift.records,
         )
 
     def _early_rejects(self, table: TableSpec, where: str, conditions: list[tuple[str, str]]) -> pa.Table:
@@ -124,56 +133,18 @@ class DatabaseReader:
         rows = self._connected.connection.execute(f"SELECT * FROM {self._connected.relation(query)}").to_arrow_table()
         return rows.cast(EARLY_REJECTS_SCHEMA)
 
-    # -- the source's catalog --------------------------------------------------------------------------------------
-
-    def _checked_columns(self, table: TableSpec, interval: Interval) -> Mapping[str, DatabaseColumn]:
-        """The table's columns in the database, checked against the spec."""
-        if table.name not in self._catalog:
-            self._catalog[table.name] = self._dialect.columns(self._connected, table)
-        found = self._catalog[table.name]
-        where = {"source": self._spec.source, "table": table.name, "interval": interval.key}
-        if not found:
-            raise SourceSchemaError(
-                f"The database has no table {table.schema_name}.{table.in_source} that this role can see.",
-                **where,
-                remedy="correct the spec, create the table, or grant SELECT on it",
-            )
-        missing = [column.in_source for column in table.columns if column.in_source not in found]
-        if missing:
-            raise SourceSchemaError(
-                f"Column {', '.join(missing)} of the spec is not in the table (it has {', '.join(found)}).",
-                **where,
-                remedy="restore the column in the source, or take it out of the spec",
-            )
-        changed = [
-            f"{c.in_source} is {found[c.in_source].type}, declared {c.type}"
-            for c in table.columns
-            if self._dialect.expression(found[c.in_source], c) is None
-        ]
-        if changed:
-            raise SourceSchemaError(
-                f"Types differ: {'; '.join(changed)}.",
-                **where,
-                remedy="declare a type that holds every value exactly; docs/source-specs.md lists what fits what",
-            )
-        added = [name for name in found if name not in {column.in_source for column in table.columns}]
-        if added and table.on_drift.added_column == "refuse":
-            raise SourceSchemaError(
-                f"The table has columns that the spec does not name: {', '.join(added)}.",
-                **where,
-                remedy="add them to the spec, or set on_drift: {added_column: warn}",
-            )
-        return found
-
-    def _warnings(self, table: TableSpec) -> tuple[str, ...]:
-        named = {column.in_source for column in table.columns}
-        added = [name for name in self._catalog.get(table.name, {}) if name not in named]
-        return (f"columns that the spec does not name are not read: {', '.join(added)}",) if added else ()
+    def drift(self, table: TableSpec) -> tuple[Finding, ...]:
+        """See :meth:`ingestion.reader.SourceReader.drift`."""
+        try:
+            return self._schema.compare(self._connected, table)[1].findings
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, None) from None
 
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
         """See :meth:`ingestion.reader.SourceReader.source_checksums`."""
         try:
-            return checksums.named(table, self._connected.rows(self._dialect.checksums(table))[0])
+            read = comparable(self._schema.compare(self._connected, table)[1])
+            return checksums.named(read, self._connected.rows(self._dialect.checksums(read))[0])
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None
 

@@ -141,7 +141,7 @@ def load(
         scan: what its bytes say.
         key: goes into the first column.
         names: the file's header.
-        wanted: columns to take, in the order of ``source_rows``.
+        wanted: columns to take, in the order of ``source_rows``; null where the file does not have them.
         null_tokens: texts that mean null, quoted or not.
 
     Returns:
@@ -150,7 +150,8 @@ def load(
     Raises:
         ObjectCorrupt: a quoted value goes on for longer than :data:`MAX_RECORD_BYTES`.
     """
-    positions = [list(names).index(name) for name in wanted]
+    places = {name: n for n, name in enumerate(names)}
+    positions = [places.get(name) for name in wanted]
     if _load_lines(connection, path, scan, key, len(names), positions, null_tokens):
         return []
     connection.execute(f"DELETE FROM source_rows WHERE object_key = {literal(key)}")
@@ -166,7 +167,7 @@ def _load_lines(
     scan: Scan,
     key: str,
     width: int,
-    positions: Sequence[int],
+    positions: Sequence[int | None],
     null_tokens: Sequence[str],
 ) -> bool:
     """Have DuckDB read the file; False if it is not certain that each line is one record."""
@@ -182,10 +183,11 @@ def _load_lines(
         if not (_quoted_lines_fit(connection, source, scan, width, lines) if scan.has_quotes else fits):
             return False
         columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
+        taken = ", ".join("NULL" if n is None else f"c{n}" for n in positions)
         nulls = ", ".join(literal(token) for token in null_tokens) or literal(_UNUSED)
         loaded = connection.execute(
             f"INSERT INTO source_rows SELECT {literal(key)}, 1 + row_number() OVER (), "
-            f"{', '.join(f'c{n}' for n in positions)} FROM read_csv({source}, columns={{{columns}}}, header=true, "
+            f"{taken} FROM read_csv({source}, columns={{{columns}}}, header=true, "
             f"delim={literal(scan.delimiter)}, quote='\"', escape='\"', nullstr=[{nulls}], {lines})"
         ).fetchone()
     except (duckdb.InvalidInputException, duckdb.ConversionException):
@@ -262,7 +264,7 @@ def _load_records(
     scan: Scan,
     key: str,
     width: int,
-    positions: Sequence[int],
+    positions: Sequence[int | None],
     null_tokens: Sequence[str],
 ) -> list[Broken]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
@@ -289,7 +291,8 @@ def _load_records(
             if problem:
                 broken.append(Broken(lines.first, problem, _text(b"".join(lines.record))))
             elif fields:
-                rows.append([lines.first, *(None if fields[n] in nulls else fields[n] for n in positions)])
+                values = (None if n is None else fields[n] for n in positions)
+                rows.append([lines.first, *(None if value in nulls else value for value in values)])
             if len(rows) >= _CHUNK_ROWS:
                 _insert(connection, key, rows, len(positions))
     _insert(connection, key, rows, len(positions))

@@ -30,8 +30,10 @@ from common.errors import (
 )
 from common.fault_points import reach
 from common.intervals import Interval
+from ingestion.drift import Finding
 from ingestion.objects import csv_files
 from ingestion.objects.csv_files import Scan
+from ingestion.objects.header_check import HeaderCheck, compare_header
 from ingestion.objects.text_types import exact_cast
 from ingestion.objects.transfer import ObjectInfo, fetch
 from ingestion.reader import check_interval
@@ -103,7 +105,7 @@ class ObjectReader:
             )
         raw = self._spec.raw(table.name)
         self._lake.ensure(raw, table.lake_columns(), partition_by=PARTITION_COLUMN)
-        attempt = new_attempt()
+        attempt, check = new_attempt(), HeaderCheck(self._lake, raw, interval.key, table, where)
         staged = StagedBatch(
             raw, interval.key, attempt, (self._lake.staging_location(raw, interval.key, attempt),), 0, 0, code
         )
@@ -112,8 +114,9 @@ class ObjectReader:
         try:
             reach("ingest.extract.before_read")
             with self._lake.connect() as connection:
-                added, broken = self._load(connection, table, objects, folder, where)
-                rows, early = _convert(connection, self._lake, staged, table, broken)
+                broken = self._load(connection, table, objects, folder, where, check)
+                self._lake.ensure(raw, check.stored.lake_columns(), partition_by=PARTITION_COLUMN)
+                rows, early = _convert(connection, self._lake, staged, check, broken)
             reach("ingest.extract.after_write")
         except BaseException:
             self._lake.discard(staged)
@@ -130,7 +133,8 @@ class ObjectReader:
             code=code,
             source_state=_state(objects),
             early_rejects=early,
-            warnings=(f"columns that the spec does not name are not read: {', '.join(added)}",) if added else (),
+            warnings=check.warnings,
+            drift=check.records,
         )
 
     def _load(
@@ -140,18 +144,20 @@ class ObjectReader:
         objects: list[ObjectInfo],
         folder: Path,
         where: dict[str, str],
-    ) -> tuple[list[str], list[dict[str, str]]]:
-        """Objects, one after the other, -> the table ``source_rows``. Returns new columns, and what is no record."""
+        check: HeaderCheck,
+    ) -> list[dict[str, str]]:
+        """Objects, one after the other, -> the table ``source_rows``. Returns what is no record."""
         layout, wanted = _layout(table), [column.name for column in table.columns]
         names = ", ".join(f"{identifier(name)} VARCHAR" for name in wanted)
         connection.execute(f"CREATE TEMP TABLE source_rows (object_key VARCHAR, object_line BIGINT, {names})")
-        added: dict[str, None] = {}
         rejects: list[dict[str, str]] = []
         for number, info in enumerate(objects):
             path = folder / f"{number}.csv"
             scan = self._fetch(info, layout, path, where)
-            header = _header(path, info, layout, table, where)
-            added |= dict.fromkeys(name for name in header if name not in wanted)
+            header = check.check(info.key, csv_files.header(path, layout.delimiter))
+            for column in check.told.columns[len(wanted) :]:  # new: null in the objects before this one
+                connection.execute(f"ALTER TABLE source_rows ADD COLUMN {identifier(column.name)} VARCHAR")
+                wanted.append(column.name)
             broken = csv_files.load(
                 connection,
                 path,
@@ -163,7 +169,32 @@ class ObjectReader:
             )
             rejects += [_reject(info, text) for text in broken]
             path.unlink()
-        return list(added), rejects
+        strict = [column.name for column in table.columns if not column.nullable]
+        counted = ", ".join(f"count(*) - count({identifier(name)})" for name in strict) or "0"
+        counts = connection.execute(f"SELECT {counted} FROM source_rows").fetchone() or ()
+        check.nulls(dict(zip(strict, counts, strict=False)))
+        check.finish()
+        return rejects
+
+    def drift(self, table: TableSpec) -> tuple[Finding, ...]:
+        """See :meth:`ingestion.reader.SourceReader.drift`: the header of the newest interval's last object."""
+        where = {"source": self._spec.source, "table": table.name, "interval": "newest"}
+        listing = self._listing(table, where)
+        if not listing:
+            raise EmptyBatch(
+                f"No object of {self._location} matches {_layout(table).path}.",
+                **where,
+                remedy="correct 'objects: {path: ...}' in the spec, or wait for the objects",
+            )
+        info = listing[max(listing)][-1]
+        folder = self._lake.settings.home / "tmp" / new_attempt()
+        folder.mkdir(parents=True)
+        try:
+            self._fetch(info, _layout(table), folder / "newest.csv", where)
+            header = csv_files.header(folder / "newest.csv", _layout(table).delimiter)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return compare_header(table, header).findings
 
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:  # noqa: ARG002
         """None: a bucket cannot compute."""
@@ -244,22 +275,6 @@ def _layout(table: TableSpec) -> Objects:
     return table.objects
 
 
-def _header(path: Path, info: ObjectInfo, layout: Objects, table: TableSpec, where: dict[str, str]) -> list[str]:
-    """Column names of a CSV file's first line, checked against the spec."""
-    names = csv_files.header(path, layout.delimiter)
-    wanted = [column.name for column in table.columns]
-    missing = [name for name in wanted if name not in names]
-    added = [name for name in names if name not in wanted]
-    refused = table.on_drift.added_column == "refuse" and added
-    if missing or refused or len(set(names)) != len(names):
-        raise SourceSchemaError(
-            f"{info.key} has the wrong header: {', '.join(names)[:200] or '(none)'}; expected {', '.join(wanted)}.",
-            **where,
-            remedy="correct the object's header, or the columns in the spec",
-        )
-    return names
-
-
 def _reject(info: ObjectInfo, broken: csv_files.Broken) -> dict[str, str]:
     return {
         "rule": "csv_record",
@@ -273,24 +288,29 @@ def _convert(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     staged: StagedBatch,
-    table: TableSpec,
+    check: HeaderCheck,
     broken: list[dict[str, str]],
 ) -> tuple[int, pa.Table]:
     """``source_rows`` -> one staged Parquet file. Returns rows written, and all that is not among them."""
+    table = check.stored
     casts = {column.name: exact_cast(column) for column in table.columns}
     failed = ", ".join(
         f"CASE WHEN {identifier(n)} IS NOT NULL AND {cast} IS NULL THEN {literal(n + ' is not a valid ')} "
         f"|| {literal(next(c.type for c in table.columns if c.name == n))} END"
         for n, cast in casts.items()
     )
+    for suspect in check.suspects:
+        name, null = suspect.column.name, suspect.kind == "nullability"
+        reason = literal(f"schema drift: {suspect.column.in_source} {suspect.reason}")
+        failed += f", CASE WHEN {identifier(name)} IS {'' if null else 'NOT '}NULL THEN {reason} END"
     connection.execute(f"CREATE TEMP VIEW judged AS SELECT *, concat_ws('; ', {failed}) AS _problem FROM source_rows")
     selected = ", ".join(
         [f"DATE {literal(staged.key)} AS {PARTITION_COLUMN}"]
         + [f"{cast} AS {identifier(name)}" for name, cast in casts.items()]
         + ["object_key", "object_line"]
-    )
+    ) + lake.nulls(staged.table, [PARTITION_COLUMN, *casts, "object_key", "object_line"])
     rows = lake.write(connection, f"SELECT {selected} FROM judged WHERE _problem = ''", staged.table, staged.files[0])
-    row = ", ".join(f"{literal(c.name)}: {identifier(c.name)}" for c in table.columns)
+    row = ", ".join(f"{literal(c.name)}: {identifier(c.name)}" for c in check.told.columns)
     untyped = connection.execute(
         "SELECT 'exact_value' AS rule, _problem AS reason, object_key || ' line ' || object_line AS position, "
         f"to_json({{{row}}})::VARCHAR AS row FROM judged WHERE _problem <> '' ORDER BY object_key, object_line"
