@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from common.errors import SettingsError
 
@@ -45,9 +45,18 @@ class Settings(BaseModel):
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
     statement_timeout_s: float = Field(default=900.0, gt=0, description="Longest time one source query may take, in s.")
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
+    )
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict, description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>."
     )
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, hosts: Any) -> Any:
+        """A variable holds them separated by commas."""
+        return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
 
     @property
     def lake_connection(self) -> str:

@@ -78,7 +78,7 @@ def s3_client(location: S3Location) -> S3Client:
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
-            retries={"mode": "standard", "max_attempts": MAX_ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
             s3={"addressing_style": "path"} if location.endpoint else {},
         ),
     )

@@ -112,6 +112,30 @@ def engine_path(location: str) -> str:
     return location.removeprefix("file://")
 
 
+def path_below(folder: Path, key: str) -> Path:
+    """The path of an object key below a folder; a key's segments are names and nothing else.
+
+    Raises:
+        UnknownName: the key is absolute, or has a segment that is empty, ``.`` or ``..``, or holds NUL or is too long.
+    """
+    if not is_plain_key(key):
+        raise UnknownName(f"{key!r} is not an object key.", remedy="use names joined by '/', without '.' and '..'")
+    return folder.joinpath(*key.split("/"))
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether an object key means the same to every store and file system: names joined by ``/``, none of them special.
+
+    A URL that holds ``a/../b`` is asked for as ``b`` by some HTTP libraries, and a path that does leads elsewhere.
+    Percent signs are plain characters: nothing here decodes them.
+    """
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size_bytes <= 1024 and "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
+
+
 def _segment(key: str) -> str:
     if not _KEY.fullmatch(key) or ".." in key:
         raise UnknownName(f"{key!r} is not a partition key.", remedy="use a calendar day such as 2013-01-31")

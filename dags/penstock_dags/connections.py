@@ -48,10 +48,11 @@ def airflow_connections(names: set[str]) -> dict[str, str]:
 
 
 def connection_url(connection: AirflowConnection) -> str:
-    """One Airflow connection as a URL: ``postgresql://...`` or ``s3://ACCESS:SECRET@bucket?endpoint=..&region=..``.
+    """One Airflow connection as a URL: ``postgresql:..``, ``s3://KEY:SECRET@bucket?endpoint=..``, ``file:///..``.
 
     A database is of type ``postgres`` with the database in the schema field. A bucket is of type ``aws`` (or ``s3``)
-    with the bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field.
+    with the bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field. A folder is of type
+    ``fs`` with its absolute ``path`` in the extra field.
 
     Raises:
         SettingsError: another type, or a field that is missing.
@@ -68,9 +69,12 @@ def connection_url(connection: AirflowConnection) -> str:
         options = {"endpoint": extra.get("endpoint_url"), "region": extra.get("region_name")}
         query = urlencode({key: str(value) for key, value in options.items() if value})
         return f"s3://{login}:{password}@{bucket}" + (f"?{query}" if query else "")
+    if kind == "fs":
+        path = str(connection.extra_dejson.get("path") or "")
+        return f"file://{quote(path)}" if path.startswith("/") else _missing(connection, "absolute path in its extra")
     raise SettingsError(
         f"Airflow connection {connection.conn_id!r} is of type {connection.conn_type!r}, which is no kind of source.",
-        remedy="make it of type postgres or aws, or delete it and set the URL in Penstock's own settings",
+        remedy="make it of type postgres, aws or fs, or delete it and set the URL in Penstock's own settings",
     )
 
 

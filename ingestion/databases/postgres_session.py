@@ -25,6 +25,7 @@ from common.errors import (
 )
 from common.intervals import Interval
 from common.settings import decode_url_part
+from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, prepare_statements
 from lake.lake import Lake
@@ -76,6 +77,9 @@ class PostgresSession:
         self._url = url
         settings = lake.settings
         self._server, options, secret = _connection_parts(url, spec, settings.statement_timeout_s)
+        addresses = check_connection(url, spec, settings)
+        # libpq takes one address per host, and tries no other: a name that has several is judged and not pinned.
+        options += f" hostaddr='{addresses[0]}'" if len(addresses) == 1 else ""
         self.connection = duckdb.connect(
             config={
                 "threads": 1,

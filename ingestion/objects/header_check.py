@@ -63,22 +63,27 @@ class HeaderCheck:
         """What the reader of a run should know."""
         return warnings_of(self._findings)
 
-    def check(self, object_key: str, header: Sequence[str]) -> list[str]:
-        """One object's header; answers the names of its columns among those of :attr:`told`.
+    def check(self, thing: str, header: Sequence[str], *, follows: bool = True) -> list[str]:
+        """One object's columns; answers their names among those of :attr:`told`.
 
         Columns that are not read get names that no column has.
+
+        Args:
+            thing: the object and the part of it that has the names, for messages.
+            header: the names in their order.
+            follows: whether its reader can follow a drift; if not, what is not ignored is refused.
 
         Raises:
             SourceSchemaError: its drift is refused, or the line is no header.
         """
         expected = ", ".join(column.in_source for column in self._table.columns)
         shown = ", ".join(header)[:200] or "(none)"
-        problem = f"{object_key} has the wrong header: {shown}; expected {expected}"
+        problem = f"{thing}: {shown}; expected {expected}"
         if not header or len(set(header)) != len(header):
             raise SourceSchemaError(
                 f"{problem}.", **self._where, remedy="correct the object's header: each name once, in its first line"
             )
-        compared = compare_header(self._table, header)
+        compared = compare_header(self._table if follows else _unfollowed(self._table), header)
         self._findings = merged([*self._findings, *compared.findings])
         if compared.refusals:
             refuse(self._lake, self._raw, self._key, compared.findings, problem=problem, where=self._where)
@@ -135,3 +140,10 @@ class HeaderCheck:
 def compare_header(table: TableSpec, header: Sequence[str]) -> Comparison:
     """A header against the spec; every text fits every column, as far as a header can tell."""
     return compare(table, [Observed(name) for name in header], fit=lambda _observed, _column: "exact")
+
+
+def _unfollowed(table: TableSpec) -> TableSpec:
+    """The table for a reader that cannot follow: of what would need it, everything is refused."""
+    added = "ignore" if table.on_drift.added == "ignore" else "reject"
+    policies = table.on_drift.model_copy(update={"added": added, "dropped": "reject", "renamed": "reject"})
+    return table.model_copy(update={"on_drift": policies})

@@ -1,102 +1,176 @@
-"""One object -> one local file: at the etag it was listed with, every byte checked, decompressed in bounded memory."""
+"""One object -> local files: at the etag it was listed with, every byte checked, unpacked and in UTF-8, within limits.
+
+::
+
+    store.stream -> (gunzip | unzstd) -> UTF-8 -> one file, never more than max_object_bytes
+    store.stream -> a file -> zip members -> UTF-8 -> one file after the other, all of them within max_object_bytes
+
+The limit is compared before a block is written, so what a bomb leaves on the disk is the limit and nothing more. An
+object that broke off or arrived damaged is asked for again; one that is damaged in the store is refused.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import zlib
+import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.errors import ObjectCorrupt, SourceUnavailable, TerminalError
+from ingestion.objects.archives import Archive, gunzipped, unzstd
 from ingestion.objects.csv_files import Scan
+from ingestion.objects.encodings import Transcoder
+from ingestion.objects.stores import ObjectStore, StoredObject, TransferBroken
 from ingestion.spec import Objects
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
-
-_BLOCK_BYTES = 1 << 20
-_GZIP_SLICE_BYTES = 1 << 14
+_ATTEMPTS = 3
+_PAUSE_S = 0.2
+_RATIO_FREE_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, order=True)
-class ObjectInfo:
-    """One object as listed."""
+@dataclass(frozen=True)
+class Part:
+    """One file of rows on the local disk: an object, or a member of an archive.
 
-    key: str
-    etag: str
-    size_bytes: int
+    Attributes:
+        name: the object's key; of a member ``<key>!/<member>``.
+        path: the file. Text is in UTF-8, without byte order mark.
+        text: what became of its encoding.
+        scan: what its bytes say, of a file of lines with values.
+    """
+
+    name: str
+    path: Path
+    text: Transcoder
+    scan: Scan
 
 
-def fetch(client: S3Client, bucket: str, info: ObjectInfo, layout: Objects, path: Path) -> Scan:
-    """Download one object to ``path``, verified and decompressed. Returns what its text looks like.
+def fetch(store: ObjectStore, found: StoredObject, layout: Objects, path: Path) -> Iterator[Part]:
+    """Download one object and hand out its parts, one after the other, each in ``path``.
+
+    Args:
+        store: where it is.
+        found: which object, as it was listed.
+        layout: how it is packed, and its limits.
+        path: a local file that is written anew for each part; take what you need before the next.
 
     Raises:
-        SourceUnavailable: it broke off or arrived damaged.
+        SourceUnavailable: it broke off or arrived damaged, three times; or it changed.
         ObjectCorrupt: it is not what the spec says, or larger than the spec allows.
         TerminalError: the local disk does not take it.
-        botocore and connection errors as they are.
 
-    Side effects: one file of at most ``layout.max_object_bytes``.
+    Side effects: at most ``layout.max_object_bytes`` of files at ``path``, and for an archive as many bytes beside it.
     """
-    answer = client.get_object(Bucket=bucket, Key=info.key, IfMatch=f'"{info.etag}"')
-    checked = _checked(answer["Body"].iter_chunks(_BLOCK_BYTES), info)
-    plain = _gunzipped(checked, info) if layout.compression == "gzip" else checked
-    scan, written = Scan(layout.delimiter), 0
-    with path.open("wb") as handle:
-        for block in plain:
-            written += len(block)
-            if written > layout.max_object_bytes:
-                raise ObjectCorrupt(
-                    f"{info.key} is larger than {layout.max_object_bytes} bytes uncompressed.",
-                    remedy="raise max_object_bytes in the spec if that is right",
-                )
-            scan.feed(block)
-            try:
-                handle.write(block)
-            except OSError as error:
-                raise TerminalError(
-                    f"Cannot write {len(block)} bytes to {path}: {error.strerror}.", remedy="make room on that disk"
-                ) from None
-    scan.finish()
-    return scan
-
-
-def _checked(blocks: Iterator[bytes], info: ObjectInfo) -> Iterator[bytes]:
-    """Pass the bytes through; at the end compare length and, where the etag is an MD5, the content."""
-    md5, size_bytes = hashlib.md5(usedforsecurity=False), 0
-    for block in blocks:
-        md5.update(block)
-        size_bytes += len(block)
-        yield block
-    if size_bytes != info.size_bytes:
-        raise SourceUnavailable(
-            f"{info.key} broke off after {size_bytes} of {info.size_bytes} bytes.", remedy="run the interval again"
-        )
-    is_md5 = len(info.etag) == 32 and all(character in "0123456789abcdef" for character in info.etag)
-    if is_md5 and md5.hexdigest() != info.etag:
-        raise SourceUnavailable(f"{info.key} arrived with a wrong checksum.", remedy="run the interval again")
-
-
-def _gunzipped(blocks: Iterator[bytes], info: ObjectInfo) -> Iterator[bytes]:
-    """Decompress gzip (one or several members) in bounded memory; a stream that breaks off is an error."""
-    member = zlib.decompressobj(31)
-    complete = False
+    if found.size_bytes > layout.max_object_bytes:
+        raise _too_large(found.key, layout)
+    if layout.compression != "zip":
+        yield _whole(store, found, layout, path)
+        return
+    archive_path = path.with_suffix(".zip")
+    _whole(store, found, layout, archive_path, unpack=False)
+    budget = layout.max_object_bytes
     try:
-        for block in blocks:
-            # In small slices: what a member leaves over is copied, once per member.
-            for start in range(0, len(block), _GZIP_SLICE_BYTES):
-                data = block[start : start + _GZIP_SLICE_BYTES]
-                while data:
-                    if member.eof:
-                        member = zlib.decompressobj(31)
-                    yield member.decompress(data, _BLOCK_BYTES)
-                    data = member.unconsumed_tail or member.unused_data
-                    complete = member.eof
-    except zlib.error:
-        raise ObjectCorrupt(
-            f"{info.key} is not valid gzip.", remedy="upload the object again; 'compression: none' if it is plain"
-        ) from None
-    if not complete:
-        raise ObjectCorrupt(f"{info.key} is a truncated gzip file.", remedy="upload the complete object again")
+        with Archive(archive_path, found.key, layout) as archive:
+            for member in archive.members:
+                name = f"{found.key}!/{member.filename}"
+                sink = _Sink(path, name, layout, packed_bytes=member.compress_size, budget_bytes=budget)
+                yield _received(archive.read(member), sink, layout)
+                budget -= sink.written_bytes
+    finally:
+        archive_path.unlink(missing_ok=True)
+
+
+def _whole(store: ObjectStore, found: StoredObject, layout: Objects, path: Path, *, unpack: bool = True) -> Part:
+    """The object in one file, asked for again when it arrived damaged."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        sink = _Sink(path, found.key, layout, packed_bytes=found.size_bytes, budget_bytes=layout.max_object_bytes)
+        raw = store.stream(found)
+        plain = _unpacked(raw, found.key, layout) if unpack else raw
+        try:
+            return _received(plain, sink, layout, raw=raw, text=unpack and layout.format != "parquet")
+        except TransferBroken as error:
+            if attempt == _ATTEMPTS:
+                raise SourceUnavailable(f"{error}, {attempt} times.", remedy="run the interval again") from None
+            # With jitter: readers that a busy store cut off together shall not come back together.
+            time.sleep(_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+    raise AssertionError("unreachable")
+
+
+def _unpacked(raw: Iterator[bytes], key: str, layout: Objects) -> Iterator[bytes]:
+    match layout.compression:
+        case "gzip":
+            return gunzipped(raw, key)
+        case "zstd":
+            return unzstd(raw, key)
+        case _:
+            return raw
+
+
+def _received(
+    plain: Iterator[bytes], sink: _Sink, layout: Objects, *, raw: Iterator[bytes] | None = None, text: bool = True
+) -> Part:
+    """Write the blocks, as UTF-8 if they are text."""
+    transcoder = Transcoder(layout.codec if text else "utf-8", sink.name)
+    scan = Scan(layout.separator, layout.quote)
+    blocks = transcoder.utf8(plain) if text else plain
+    has_values = text and layout.format in {"csv", "tsv"}
+    with sink:
+        while True:
+            try:
+                block = next(blocks, None)
+            except ObjectCorrupt:
+                for _ in raw or ():  # was it damaged on its way, or is it like that in the store?
+                    pass
+                raise
+            if block is None:
+                break
+            sink.write(block)
+            if has_values:
+                scan.feed(block)
+    scan.finish()
+    return Part(sink.name, sink.path, transcoder, scan)
+
+
+class _Sink:
+    """A file that takes no more than it may."""
+
+    def __init__(self, path: Path, name: str, layout: Objects, *, packed_bytes: int, budget_bytes: int) -> None:
+        self.path = path
+        self.name = name
+        self.written_bytes = 0
+        self._layout = layout
+        self._packed_bytes = packed_bytes
+        self._budget_bytes = budget_bytes
+
+    def __enter__(self) -> None:
+        self._handle = self.path.open("wb")
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.close()
+
+    def write(self, block: bytes) -> None:
+        """Take a block, or refuse it before a byte of it is written."""
+        size_bytes = self.written_bytes + len(block)
+        if size_bytes > self._budget_bytes:
+            raise _too_large(self.name, self._layout)
+        if size_bytes > _RATIO_FREE_BYTES and size_bytes > self._packed_bytes * self._layout.max_ratio:
+            raise ObjectCorrupt(
+                f"{self.name} unpacks to more than {self._layout.max_ratio} times its size.",
+                remedy="raise max_ratio in the spec if that is right",
+            )
+        try:
+            self._handle.write(block)
+            self._handle.flush()
+        except OSError as error:
+            raise TerminalError(
+                f"Cannot write {len(block)} bytes to {self.path}: {error.strerror}.", remedy="make room on that disk"
+            ) from None
+        self.written_bytes = size_bytes
+
+
+def _too_large(name: str, layout: Objects) -> ObjectCorrupt:
+    return ObjectCorrupt(
+        f"{name} is larger than {layout.max_object_bytes} bytes uncompressed.",
+        remedy="raise max_object_bytes in the spec if that is right",
+    )

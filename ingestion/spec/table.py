@@ -118,5 +118,12 @@ class TableSpec(SpecModel):
             columns.insert(0, Column(PARTITION_COLUMN, "date", False, "Day of the interval the row belongs to."))
         if self.objects:
             columns.append(Column("object_key", "string", False, "Key of the object the row was read from."))
-            columns.append(Column("object_line", "int64", False, "Line of the row in that object, the header being 1."))
+            columns.append(
+                Column(
+                    "object_line",
+                    "int64",
+                    False,
+                    "Line of the row in that object, the first being 1; of Parquet the row.",
+                )
+            )
         return tuple(columns)

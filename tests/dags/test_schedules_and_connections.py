@@ -94,7 +94,14 @@ def test_a_bucket_connection_becomes_a_url_with_endpoint_and_region() -> None:
     assert connection_url(known) == ("s3://key:secret@stations?endpoint=http%3A%2F%2F127.0.0.1%3A8333&region=us-east-1")
 
 
-@pytest.mark.parametrize("known", [Known("http", host="x"), Known(None), Known("postgres", host="x"), Known("aws")])
+def test_a_folder_connection_becomes_a_url_with_its_path_quoted() -> None:
+    known = Known("fs", extra_dejson={"path": "/data/exports & more/#1"})
+    assert connection_url(known) == "file:///data/exports%20%26%20more/%231"
+
+
+@pytest.mark.parametrize(
+    "known", [Known("http", host="x"), Known(None), Known("postgres", host="x"), Known("aws"), Known("fs")]
+)
 def test_a_connection_that_is_no_source_is_refused_without_its_password(known: Known) -> None:
     known.password = "hunter2"
     with pytest.raises(SettingsError, match="shop") as caught:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ingestion.objects import csv_files
+from ingestion.spec import Objects
 from tests.integration.ingestion import csv_oracle
 from tests.integration.ingestion.conftest import BucketSource, rejects
+
+MAX_RECORD_BYTES = Objects(path="{key}").max_record_bytes
 
 # -- what is read -----------------------------------------------------------------------------------------------------
 
@@ -57,7 +59,7 @@ def test_quoted_line_ends_are_data_and_the_line_is_where_the_record_begins(bucke
     bucket.put('a,b\n1,"x\ny\r\nz"\n\n2,t\n3\n4,"u\nv"\n')
     staged = bucket.stage()
     assert bucket.rows(staged, "a", "b", "object_line") == [("1", "x\ny\r\nz", 2), ("2", "t", 6), ("4", "u\nv", 8)]
-    assert rejects(staged) == [("csv_record", "1 values, the header has 2", f"{bucket.key()} line 7")]
+    assert rejects(staged) == [("csv_record", "1 values, the header has 2", f"{bucket.key()} line 7 byte 20")]
 
 
 def test_null_tokens_are_null_and_everything_else_is_text(bucket: BucketSource) -> None:
@@ -209,7 +211,7 @@ def test_a_broken_line_waits_with_its_number_and_its_neighbours_are_read(
     bucket.put(b"a,b\n1,x\n" + line + b'\n4,"y"\n')
     staged = bucket.stage()
     assert bucket.rows(staged, "a", "b", "object_line") == [("1", "x", 2), ("4", "y", 4)]
-    assert rejects(staged) == [("csv_record", reason, f"{bucket.key()} line 3")]
+    assert rejects(staged) == [("csv_record", reason, f"{bucket.key()} line 3 byte 8")]
     row = str(staged.early_rejects.column("row")[0])
     assert json.loads(row) == {"csv": line.decode("utf-8", "backslashreplace")}
     assert "\ufffd" not in row
@@ -220,19 +222,20 @@ def test_a_quote_that_is_never_closed_costs_the_lines_behind_it_and_no_other(buc
     staged = bucket.stage()
     assert bucket.rows(staged) == [("1", "x")]
     reason = "a quote opened in the record of line 3 is never closed"
-    assert rejects(staged) == [("csv_record", reason, f"{bucket.key()} line {line}") for line in (3, 4, 5)]
+    places = [(3, 8), (4, 13), (5, 17)]
+    assert rejects(staged) == [("csv_record", reason, f"{bucket.key()} line {line} byte {at}") for line, at in places]
 
 
 def test_text_of_a_quoted_value_never_becomes_a_row_of_its_own(bucket: BucketSource) -> None:
     bucket.put(b'a,b\n1,"x\n\xff\n2,3\n"\n4,"p\n5,6\nq"r\n7,s\n')
     staged = bucket.stage()
     assert bucket.rows(staged) == [("7", "s")]
-    assert [position[-6:] for _, _, position in rejects(staged)] == ["line 2", "line 6"]
+    assert [position.split(" ", 1)[1] for _, _, position in rejects(staged)] == ["line 2 byte 4", "line 6 byte 17"]
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_value_of_ten_megabytes_is_read_and_one_over_the_limit_is_set_apart(bucket: BucketSource, quote: str) -> None:
-    long, too_long = "y" * 10_000_000, "z" * (csv_files.MAX_RECORD_BYTES + 1)
+    long, too_long = "y" * 10_000_000, "z" * (MAX_RECORD_BYTES + 1)
     bucket.put(f"a,b\n1,{quote}{long}{quote}\n2,x\n", day="2013-01-01")
     assert bucket.rows(bucket.stage(), "a", "b") == [("1", long), ("2", "x")]
     bucket.put(f"a,b\n1,{quote}{too_long}{quote}\n2,x\n", day="2013-01-02")
@@ -240,8 +243,13 @@ def test_a_value_of_ten_megabytes_is_read_and_one_over_the_limit_is_set_apart(bu
     assert bucket.rows(staged) == [("2", "x")]
     [(rule, reason, position)] = rejects(staged)
     size = len(too_long) + len(f"1,{quote}{quote}\n")
-    assert (rule, reason) == ("csv_record", f"{size} bytes, more than {csv_files.MAX_RECORD_BYTES}")
-    assert position.endswith("line 2")
+    assert (rule, reason) == ("csv_record", f"{size} bytes, more than {MAX_RECORD_BYTES}")
+    assert position.endswith("line 2 byte 4")
+
+
+def offset_of(data: bytes, line: int) -> int:
+    """The byte where a line begins."""
+    return sum(len(each) for each in data.split(b"\n")[: line - 1]) + line - 1
 
 
 TOKENS = [
@@ -297,8 +305,10 @@ def test_every_line_of_any_object_is_a_row_or_a_reject_exactly_as_the_oracle_say
     staged = bucket.stage(bucket.spec(nulls="[]"))
     expected = csv_oracle.read(data, 2)
     assert bucket.rows(staged, "object_line", "a", "b") == [(line, *fields) for line, fields in expected.records]
-    lines = [int(position.rsplit(" ", 1)[1]) for _, _, position in rejects(staged)]
+    places = [position.rsplit(" ", 4) for _, _, position in rejects(staged)]
+    lines = [int(place[2]) for place in places]
     assert lines == expected.broken
+    assert [int(place[4]) for place in places] == [offset_of(data, line) for line in lines]
     assert staged.rows_in == len(expected.records) + len(expected.broken) == staged.rows_staged + len(lines)
     bucket.lake.discard(staged)
     assert bucket.left_behind() == []
