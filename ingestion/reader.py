@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from common.errors import IntervalError
 from common.intervals import Interval
+from ingestion.drift import Finding
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
@@ -53,8 +54,16 @@ class SourceReader(Protocol):
         """
         ...
 
+    def drift(self, table: TableSpec) -> tuple[Finding, ...]:
+        """How the table's columns in the source differ from its spec now (see ``ingestion/drift``).
+
+        Raises:
+            SourceUnavailable, SourceRefused, SourceSchemaError, EmptyBatch: there is nothing to look at.
+        """
+        ...
+
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
-        """Rows and column checksums of a whole source table; None where the source cannot compute them.
+        """Rows and checksums of the columns that source and lake share; None where the source cannot compute them.
 
         See ``ingestion/databases/checksums.py``.
         """

@@ -73,6 +73,7 @@ class StagedBatch:
         early_rejects: see :data:`EARLY_REJECTS_SCHEMA`.
         warnings: what the reader should know of the source, such as columns that the spec does not name.
         merge: how it meets the rows that are live; None: it takes their place.
+        drift: how the source's schema differs from the spec, one entry per finding (see ``ingestion/drift``).
     """
 
     table: TableId
@@ -88,6 +89,7 @@ class StagedBatch:
     early_rejects: pa.Table = field(default_factory=EARLY_REJECTS_SCHEMA.empty_table)
     warnings: tuple[str, ...] = ()
     merge: MergeRule | None = None
+    drift: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Receipt:
         verdict: the gate's verdict (:meth:`common.verdict.Verdict.to_dict`).
         published_at: UTC, ISO 8601.
         seconds: time each step took, by name.
-        warnings: as in :class:`StagedBatch`.
+        warnings, drift: as in :class:`StagedBatch`.
         staged_id: the id of the staged batch that last came for this partition, where merging made something else of
             it; work is recognised by it. Empty where ``batch_id`` says it; ``none`` where it must not be recognised.
         carried: of the rows in and published, those that were live before and did not come again.
@@ -136,6 +138,7 @@ class Receipt:
     published_at: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    drift: tuple[dict[str, Any], ...] = ()
     staged_id: str = ""
     carried: int = 0
     deleted: int = 0

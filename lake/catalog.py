@@ -29,11 +29,12 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from common.errors import SpecError, StoreUnavailable, UnknownName
+from common.errors import StoreUnavailable, UnknownName
 from common.settings import Settings
 from lake.engine import lake_credentials
+from lake.evolution import evolve
 from lake.paths import WHOLE, TableId, root_location, table_location
-from lake.schema import Column, iceberg_schema, resolve_type
+from lake.schema import Column, iceberg_schema
 
 _RACES = 5
 """How often something is tried that another process may be doing at the same moment."""
@@ -100,10 +101,10 @@ def open_catalog(settings: Settings) -> Catalog:
 def ensure_table(
     catalog: Catalog, settings: Settings, table: TableId, columns: Sequence[Column], partition_by: str | None
 ) -> Table:
-    """The table, created if absent, its schema grown by new nullable columns.
+    """The table, created if absent, its schema grown and widened by field id (see ``lake/evolution.py``).
 
     Raises:
-        SpecError: a column changed its type or is gone; that needs a decision, not a guess.
+        SpecError: a column changed its type in a way that stored values cannot follow.
         StoreUnavailable: the catalog or the lake's storage does not answer.
     """
     failure: Exception | None = None
@@ -111,7 +112,7 @@ def ensure_table(
         existing = find_table(catalog, table)
         try:
             if existing is not None:
-                return _grow(existing, table, columns)
+                return evolve(existing, table, columns)
             return _create(catalog, settings, table, columns, partition_by)
         except TableAlreadyExistsError:
             continue  # two first runs at once: the other one made it
@@ -139,29 +140,6 @@ def _create(
         catalog.create_namespace(table.namespace)
     location = table_location(settings.lake_uri, table)
     return catalog.create_table(str(table), schema, location, spec, properties=_PROPERTIES)
-
-
-def _grow(existing: Table, table: TableId, columns: Sequence[Column]) -> Table:
-    known = {field.name: field for field in existing.schema().fields}
-    wanted = {column.name: column for column in columns}
-    changed = [
-        f"{name}: {known[name].field_type} in the lake, {wanted[name].type} declared"
-        for name in wanted
-        if name in known and known[name].field_type != resolve_type(wanted[name].type)[1]
-    ]
-    gone = [name for name in known if name not in wanted]
-    if changed or gone:
-        raise SpecError(
-            f"The declared columns do not fit the lake table: {'; '.join(changed + [f'{n}: removed' for n in gone])}.",
-            table=str(table),
-            remedy="keep the columns, or give the changed table a new name and backfill it",
-        )
-    added = [column for name, column in wanted.items() if name not in known]
-    if added:
-        with existing.update_schema() as update:
-            for column in added:
-                update.add_column(column.name, resolve_type(column.type)[1], doc=column.description or None)
-    return existing
 
 
 def find_table(catalog: Catalog, table: TableId) -> Table | None:

@@ -26,6 +26,7 @@ from common.settings import Settings
 from lake.batches import Receipt, StagedBatch
 from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog
 from lake.engine import open_database
+from lake.evolution import stored_columns
 from lake.paths import (
     TableId,
     attempt_of,
@@ -73,6 +74,7 @@ class Lake:
     def __init__(self, settings: Settings, *, clock: Clock = utc_now) -> None:
         self.settings = settings
         self.clock = clock
+        self._declared: dict[TableId, tuple[Column, ...]] = {}
         self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
 
     @cached_property
@@ -108,16 +110,20 @@ class Lake:
     # -- tables ----------------------------------------------------------------------------------------------------
 
     def ensure(self, table: TableId, columns: Sequence[Column], *, partition_by: str | None) -> None:
-        """Make sure the table exists with these columns (see :func:`lake.catalog.ensure_table`)."""
+        """Make sure the table exists and holds these columns (see :func:`lake.catalog.ensure_table`)."""
         wanted = tuple(columns)
-        if table in self._tables and self._tables[table][0] == wanted:
+        if table in self._tables and self._declared[table] == wanted:
             return
         loaded = ensure_table(self.catalog, self.settings, table, wanted, partition_by)
-        schema = loaded.schema()
-        self._tables[table] = (wanted, tuple(schema.find_field(column.name).field_id for column in wanted))
+        self._declared[table] = wanted
+        self._tables[table] = stored_columns(loaded.schema(), wanted)
 
     def columns(self, table: TableId) -> tuple[tuple[Column, ...], tuple[int, ...]]:
-        """Columns and their field ids, of a table that :meth:`ensure` has seen in this process."""
+        """Columns and their field ids, of a table that :meth:`ensure` has seen in this process.
+
+        They are all that the table has, in its own order: those declared, perhaps of a wider type, and those that
+        nothing declares any more.
+        """
         if table not in self._tables:
             raise UnknownName(f"{table} has not been declared in this process.", remedy="call ensure() first")
         return self._tables[table]
@@ -204,7 +210,7 @@ class Lake:
         location = receipt_location(self.settings.lake_uri, table, key, attempt)
         try:
             fields = self.storage.read_json(location)
-            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "touched")}
+            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "drift", "touched")}
             return Receipt(**{**fields, **lists})
         except (TypeError, AttributeError):
             raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
@@ -241,6 +247,11 @@ class Lake:
             f"({_PARQUET}, FIELD_IDS {{{ids}}})"
         ).fetchone()
         return int(written[0]) if written else 0
+
+    def nulls(self, table: TableId, given: Iterable[str]) -> str:
+        """SQL for the columns of a table that a query does not give, each ``, NULL AS "name"``; may be empty."""
+        names = set(given)
+        return "".join(f", NULL AS {identifier(c.name)}" for c in self.columns(table)[0] if c.name not in names)
 
     def checksum(self, table: TableId, keys: Iterable[str] | None = None) -> str:
         """Order-independent checksum of the live rows of some partitions, or of all."""

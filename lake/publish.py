@@ -52,7 +52,11 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
         checksum = digest(checksum, sorted(staged.early_rejects.column("row").to_pylist()))
     account = [staged.rows_in, staged.deduplicated]
     objects = staged.source_state.get("objects")
-    return Identity(checksum, digest(str(staged.table), staged.key, checksum, account, objects, staged.code), rows)
+    # Drift that changes no row is a change all the same: only a new receipt records it.
+    drift = [staged.drift] if staged.drift else []
+    return Identity(
+        checksum, digest(str(staged.table), staged.key, checksum, account, objects, staged.code, *drift), rows
+    )
 
 
 def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
@@ -123,6 +127,7 @@ def publish(
                 published_at=lake.clock().isoformat(),
                 seconds=seconds or {},
                 warnings=staged.warnings,
+                drift=staged.drift,
             )
             _check_account(receipt, identity, staged, verdict)
             if receipt.quarantined and staged.merge is None:

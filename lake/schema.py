@@ -118,6 +118,13 @@ def resolve_type(word: str) -> tuple[pa.DataType, IcebergType, str]:
     )
 
 
+def type_word(kind: IcebergType) -> str | None:
+    """The word whose Iceberg form this is; None for a type that no word has."""
+    if isinstance(kind, DecimalType):
+        return f"decimal({kind.precision},{kind.scale})"
+    return next((word for word, (_, iceberg, _) in _TYPES.items() if iceberg == kind), None)
+
+
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """Arrow schema without field ids, for frames in memory."""
     return pa.schema([pa.field(column.name, column.arrow, column.nullable) for column in columns])

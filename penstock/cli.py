@@ -256,6 +256,22 @@ def ledger(
 
 
 @app.command()
+def drift(
+    source: Annotated[str | None, typer.Argument(help="Source name; all by default.")] = None,
+    connect: Annotated[bool, typer.Option("--connect", help="Also compare the sources as they are now.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Where sources differ from their specs: as recorded by runs and, with --connect, now; and what to write."""
+    from penstock import drift as drifts
+    from penstock.show import show_drift
+
+    pipeline = _pipeline()
+    specs = [pipeline.source(source)] if source else list(pipeline.sources().values())
+    now = drifts.live(pipeline, specs) if connect else None
+    show_drift(drifts.recorded(pipeline, specs), now, as_json=as_json)
+
+
+@app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
     release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,

@@ -167,16 +167,15 @@ def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
                 with pipeline.lake.connect() as connection:
                     in_lake = lake_checksums(connection, table, relation)
                 whole = not sum(receipt.quarantined for receipt in receipts)
+                compared = [column.name for column in table.columns if whole and column.name in found]
                 lines.append(
                     {
                         "table": str(raw),
                         "source_rows": found["rows"],
                         "ledger_rows": sum(r.rows_in - r.deduplicated - r.deleted for r in receipts),
                         "columns": len(table.columns),
-                        "columns_compared": len(table.columns) if whole else 0,
-                        "columns_that_differ": [
-                            name for name in in_lake if whole and name != "rows" and in_lake[name] != found[name]
-                        ],
+                        "columns_compared": len(compared),
+                        "columns_that_differ": [name for name in compared if in_lake[name] != found[name]],
                     }
                 )
     return lines

@@ -229,6 +229,34 @@ def show_ledger(
         say("Every row is accounted for.")
 
 
+def show_drift(recorded: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]] | None, *, as_json: bool) -> None:
+    """Drift as receipts have it, and as the sources have it now where they were asked."""
+    from penstock.drift import to_write
+
+    lines = [*recorded, *(now or ())]
+    if as_json:
+        _json({"recorded": list(recorded), "now": None if now is None else list(now), "write": to_write(lines)})
+        return
+    columns = ("table", "kind", "column", "declared", "observed", "policy", "outcome")
+    if now is not None:
+        for line in now:
+            if "problem" in line:
+                say(f"PROBLEM {line['table']}: {line['problem']}")
+        differing = [line for line in now if "problem" not in line]
+        if differing:
+            print_table("The sources now", differing, columns)
+        else:
+            say("The sources that could be compared are as their specs declare.")
+    if recorded:
+        print_table("Recorded by runs", recorded, (*columns, "first", "last", "intervals"))
+    else:
+        say("No live or refused batch differed from its spec.")
+    for table, written in to_write(lines).items():
+        say(f"{table}: to make the spec agree, write")
+        for text in written:
+            say(f"  {text}")
+
+
 def show_query(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int, as_json: bool) -> None:
     """The answer to one SELECT.
 

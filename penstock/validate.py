@@ -164,7 +164,7 @@ def _check_table(
     added = [each for each in columns if each not in {column.in_source for column in table.columns}]
     if added:
         listed = ", ".join(added)
-        if table.on_drift.added_column == "refuse":
+        if table.on_drift.added == "reject":
             yield mismatch(f"The spec does not name {listed}, and 'on_drift' refuses that.", "add them to the spec")
         else:
             yield warning(f"Columns that the spec does not name are not read: {listed}.", "add them to the spec")

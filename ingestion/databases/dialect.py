@@ -15,6 +15,7 @@ import duckdb
 
 from common.errors import PenstockError
 from common.intervals import Interval
+from ingestion.drift.words import digits
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 
 
@@ -84,7 +85,7 @@ class Breakable(Protocol):
 
 
 class Dialect(Protocol):
-    """One database system's SQL."""
+    """One database system's SQL. Dialects derive from it for its defaults."""
 
     kind: str
 
@@ -123,3 +124,23 @@ class Dialect(Protocol):
     def checksums(self, table: TableSpec) -> str:
         """The query for one row of checksums, see ``ingestion/databases/checksums.py``."""
         ...
+
+    def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:  # noqa: ARG002
+        """Column sets that name one row, the primary key first; none by default: not every system says."""
+        return ()
+
+    def outside(self, column: DatabaseColumn, declared: str) -> str | None:
+        """SQL that is true for numbers of ``column`` that a narrower type cannot hold; None if SQL cannot tell.
+
+        The default holds for integers and decimals in any SQL.
+        """
+        name, held = self.quote(column.name), digits(declared)
+        if held is None:
+            return None
+        if declared == "int32":
+            beyond = f"{name} < -2147483648 OR {name} > 2147483647"
+        elif declared == "int64":
+            beyond = f"{name} < -9223372036854775808 OR {name} > 9223372036854775807"
+        else:
+            beyond = f"{name} <= -1{'0' * held[0]} OR {name} >= 1{'0' * held[0]}"
+        return f"({beyond} OR {name} <> ROUND({name}, {held[1]}))"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
-from ingestion.databases.dialect import DatabaseColumn, Session
+from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
 from ingestion.databases.mysql_checksums import mysql_query
 from ingestion.databases.mysql_sql import quoted, text
 from ingestion.databases.mysql_types import (
@@ -24,7 +24,7 @@ DEFAULT_SCHEMA = "public"
 """A spec's ``schema`` where it names none: the connection's database. One that is called so is named by its URL."""
 
 
-class MysqlDialect:
+class MysqlDialect(Dialect):
     """See :class:`ingestion.databases.dialect.Dialect`."""
 
     kind = "mysql"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
 from ingestion.databases import checksums
-from ingestion.databases.dialect import DatabaseColumn, Session
+from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
 from ingestion.databases.postgres_casts import cast
 from ingestion.databases.postgres_types import Reading, exact, kind_of, not_utf8, text_of, valid_bytes
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
@@ -40,7 +40,7 @@ _JSON_KINDS = {
 """Types of which ``to_json`` loses nothing (NaN and infinity become texts); all others are told as their text."""
 
 
-class PostgresDialect:
+class PostgresDialect(Dialect):
     """See :class:`ingestion.databases.dialect.Dialect`.
 
     It remembers the columns it was asked for: a row that is set apart and a checksum need their types as well.
@@ -112,6 +112,40 @@ class PostgresDialect:
             table,
             {spec.name: _fitting(known[spec.in_source], spec) for spec in table.columns if spec.in_source in known},
             charset=next((column.charset for column in known.values()), ""),
+        )
+
+    def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:
+        """See :class:`ingestion.databases.dialect.Dialect`.
+
+        A unique index counts if it covers every row: none of its columns may be null, and it is neither partial nor of
+        an expression.
+        """
+        rows = session.rows(
+            "SELECT i.indexrelid::bigint, a.attname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position) "
+            "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum "
+            f"WHERE n.nspname = {literal(table.schema_name)} AND c.relname = {literal(table.in_source)} "
+            "AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL "
+            "AND k.position <= i.indnkeyatts AND NOT EXISTS (SELECT 1 FROM pg_attribute o WHERE o.attrelid = c.oid "
+            "AND o.attnum = ANY (i.indkey::int2[]) AND NOT o.attnotnull) "
+            "ORDER BY i.indisprimary DESC, i.indexrelid, k.position"
+        )
+        found: dict[int, list[str]] = {}
+        for index, column in rows:
+            found.setdefault(index, []).append(column)
+        return tuple(tuple(columns) for columns in found.values())
+
+    def outside(self, column: DatabaseColumn, declared: str) -> str | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        if declared != "float32":
+            return super().outside(column, declared)
+        # Asked for its size first: PostgreSQL raises an error for a double that no float can hold.
+        name = identifier(column.name)
+        return (
+            f"(CASE WHEN {name} IN ('NaN', 'Infinity', '-Infinity', 0) THEN false "
+            f"WHEN abs({name}) > 3.4028234663852886e38 OR abs({name}) < 1.1754943508222875e-38 THEN true "
+            f"ELSE {name}::float4::float8 <> {name} END)"
         )
 
     def _known_columns(self, table: TableSpec) -> Mapping[str, DatabaseColumn]:

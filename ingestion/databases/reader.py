@@ -15,7 +15,7 @@ planner (``chunks.py``) may cut large tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,12 +23,12 @@ import duckdb
 import pyarrow as pa
 from pydantic import SecretStr
 
-from common.errors import SourceSchemaError, SourceUnavailable, SpecError
+from common.errors import SourceUnavailable, SpecError
 from common.hashing import digest
 from common.intervals import Interval
 from ingestion.databases import checksums, key_sets
 from ingestion.databases.chunks import ChunkPlan, ChunkPlanner
-from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
+from ingestion.databases.dialect import Dialect, Session
 from ingestion.databases.extract import Extract, Query, bounded
 from ingestion.databases.key_sets import KeyComparison, KeyDialect
 from ingestion.databases.mysql import MysqlDialect
@@ -39,11 +39,13 @@ from ingestion.databases.postgres_chunks import PostgresChunks
 from ingestion.databases.postgres_keys import PostgresKeys
 from ingestion.databases.postgres_session import PostgresSession
 from ingestion.databases.record import extract_record
+from ingestion.databases.schema_check import CheckedTable, SchemaCheck, comparable
+from ingestion.drift import Finding
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
-from lake.schema import DELETED_COLUMN, PARTITION_COLUMN
+from lake.schema import PARTITION_COLUMN
 from lake.sql import literal
 
 
@@ -76,7 +78,7 @@ class DatabaseReader:
         self._planner = planner
         self._keys = keys
         self._session: Session | None = None
-        self._catalog: dict[str, Mapping[str, DatabaseColumn]] = {}
+        self._schema = SchemaCheck(spec, lake, dialect)
 
     def __enter__(self) -> Self:
         self._session = self._connect()
@@ -103,15 +105,15 @@ class DatabaseReader:
         return None
 
     def _stage(self, table: TableSpec, interval: Interval, code: str) -> StagedBatch:
-        columns = self._checked_columns(table, interval)
-        raw = self._spec.raw(table.name)
-        self._lake.ensure(raw, table.lake_columns(), partition_by=PARTITION_COLUMN if table.partitioned else None)
-        key = partition_key(table, interval)
-        query = self._query(table, interval, columns, key, code)
+        checked = self._schema.check(self._connected, table, interval)
+        raw, drift, key = self._spec.raw(table.name), checked.drift, partition_key(table, interval)
+        partition_by = PARTITION_COLUMN if table.partitioned else None
+        self._lake.ensure(raw, drift.lake.lake_columns(), partition_by=partition_by)
+        query = self._query(checked, interval, key, code)
         with extract_record(self._lake.settings.home, str(raw), key) as record:
-            plan = self._planner.plan(self._connected, self._spec, table, interval) if self._planner else ChunkPlan()
-            extract = Extract(self._lake, raw, key, table, self._connected, record)
-            found = extract.run(plan, self._planner, query)
+            read, planner = drift.read, self._planner
+            plan = planner.plan(self._connected, self._spec, read, interval) if planner else ChunkPlan()
+            found = Extract(self._lake, raw, key, read, self._connected, record).run(plan, planner, query)
         early = _joined(found.rejects)
         return StagedBatch(
             raw,
@@ -123,17 +125,20 @@ class DatabaseReader:
             code=code,
             source_state={"kind": self._dialect.kind, "rows": found.rows + early.num_rows},
             early_rejects=early,
-            warnings=(*self._warnings(table), *found.warnings),
+            warnings=(*drift.warnings, *found.warnings),
+            drift=drift.records,
         )
 
-    def _query(
-        self, table: TableSpec, interval: Interval, columns: Mapping[str, DatabaseColumn], key: str, code: str
-    ) -> Query:
+    def _query(self, checked: CheckedTable, interval: Interval, key: str, code: str) -> Query:
+        table, columns = checked.drift.read, checked.found
         where = self._dialect.interval(self._spec, table, interval)
         conditions = [
-            condition
-            for spec in table.columns
-            if (condition := self._dialect.unfit(columns[spec.in_source], spec)) is not None
+            *checked.conditions,
+            *(
+                condition
+                for spec in table.columns
+                if (condition := self._dialect.unfit(columns[spec.in_source], spec)) is not None
+            ),
         ]
         bad = " OR ".join(condition for condition, _ in conditions) or "false"
         selected = ", ".join(
@@ -142,76 +147,37 @@ class DatabaseReader:
         )
         source_sql = f"SELECT {selected} FROM {self._dialect.relation(table)} WHERE ({bad}) IS NOT TRUE AND {where}"
         day = f"DATE {literal(key)} AS {PARTITION_COLUMN}, " if table.partitioned else ""
-        alive = f", NULL AS {DELETED_COLUMN}" if table.keeps_deleted else ""
+        nulls = self._lake.nulls(self._spec.raw(table.name), [PARTITION_COLUMN, *(spec.name for spec in table.columns)])
 
         def select(session: Session, chunk: str) -> str:
-            return f"SELECT {day}*{alive} FROM {session.relation(f'{source_sql} AND {chunk}')}"
+            return f"SELECT {day}*{nulls} FROM {session.relation(f'{source_sql} AND {chunk}')}"
 
         def rejects(session: Session, chunk: str) -> pa.Table:
-            query = self._dialect.early_rejects(table, f"{where} AND {chunk}", conditions)
+            query = self._dialect.early_rejects(checked.drift.told, f"{where} AND {chunk}", conditions)
             with bounded(session):
                 rows = session.connection.execute(f"SELECT * FROM {session.relation(query)}").to_arrow_table()
             return rows.cast(EARLY_REJECTS_SCHEMA)
 
-        return Query(select, rejects if conditions else None, digest(code, source_sql, day, alive))
+        return Query(select, rejects if conditions else None, digest(code, source_sql, day, nulls))
 
-    # -- the source's catalog --------------------------------------------------------------------------------------
-
-    def _checked_columns(self, table: TableSpec, interval: Interval | None) -> Mapping[str, DatabaseColumn]:
-        """The table's columns in the database, checked against the spec."""
-        if table.name not in self._catalog:
-            self._catalog[table.name] = self._dialect.columns(self._connected, table)
-        found = self._catalog[table.name]
-        where = {"source": self._spec.source, "table": table.name, "interval": interval.key if interval else None}
-        if not found:
-            raise SourceSchemaError(
-                f"The database has no table {table.schema_name}.{table.in_source} that this role can see.",
-                **where,
-                remedy="correct the spec, create the table, or grant SELECT on it",
-            )
-        missing = [column.in_source for column in table.columns if column.in_source not in found]
-        if missing:
-            raise SourceSchemaError(
-                f"Column {', '.join(missing)} of the spec is not in the table (it has {', '.join(found)}).",
-                **where,
-                remedy="restore the column in the source, or take it out of the spec",
-            )
-        changed = [
-            f"{c.in_source} is {found[c.in_source].type}, declared {c.type}"
-            for c in table.columns
-            if self._dialect.expression(found[c.in_source], c) is None
-        ]
-        if changed:
-            raise SourceSchemaError(
-                f"Types differ: {'; '.join(changed)}.",
-                **where,
-                remedy="declare a type that holds every value exactly, or a cast; docs/types.md lists what fits what",
-            )
-        added = [name for name in found if name not in {column.in_source for column in table.columns}]
-        if added and table.on_drift.added_column == "refuse":
-            raise SourceSchemaError(
-                f"The table has columns that the spec does not name: {', '.join(added)}.",
-                **where,
-                remedy="add them to the spec, or set on_drift: {added_column: warn}",
-            )
-        return found
-
-    def _warnings(self, table: TableSpec) -> tuple[str, ...]:
-        named = {column.in_source for column in table.columns}
-        added = [name for name in self._catalog.get(table.name, {}) if name not in named]
-        return (f"columns that the spec does not name are not read: {', '.join(added)}",) if added else ()
+    def drift(self, table: TableSpec) -> tuple[Finding, ...]:
+        """See :meth:`ingestion.reader.SourceReader.drift`."""
+        try:
+            return self._schema.compare(self._connected, table)[1].findings
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, None) from None
 
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:
         """See :meth:`ingestion.reader.SourceReader.source_checksums`."""
         try:
-            self._dialect.columns(self._connected, table)  # a dialect may need the types
-            return checksums.named(table, self._connected.rows(self._dialect.checksums(table))[0])
+            read = comparable(self._schema.compare(self._connected, table)[1])
+            return checksums.named(read, self._connected.rows(self._dialect.checksums(read))[0])
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None
 
     def compare_keys(self, table: TableSpec, relation: str, newest: Interval | None) -> KeyComparison:
         """See :meth:`ingestion.reader.ComparesKeys.compare_keys`."""
-        self._checked_columns(table, newest)
+        table = self._schema.compare(self._connected, table)[1].read
         try:
             return key_sets.compare_keys(self._connected, self._comparing, self._spec, table, relation, newest)
         except duckdb.Error as error:
@@ -219,7 +185,7 @@ class DatabaseReader:
 
     def rows_by_day(self, table: TableSpec) -> dict[str, int]:
         """See :meth:`ingestion.reader.ComparesKeys.rows_by_day`."""
-        self._checked_columns(table, None)
+        table = self._schema.compare(self._connected, table)[1].read
         try:
             return key_sets.rows_by_day(self._connected, self._comparing, self._spec, table)
         except duckdb.Error as error:

@@ -18,16 +18,15 @@ def check_columns(names: Sequence[str], table: TableSpec, where: dict[str, str],
         thing: the object and the part of it that has the names, for messages.
 
     Returns:
-        Columns that the spec does not name, and that its policy passes over.
+        Columns that the spec does not name; what its policy makes of them is ``header_check.py``'s.
 
     Raises:
-        SourceSchemaError: a declared column is missing, a name stands twice, or a new one is to be refused.
+        SourceSchemaError: a declared column is missing, or a name stands twice.
     """
     wanted = [column.in_source for column in table.columns]
     missing = [name for name in wanted if name not in names]
     added = [name for name in names if name not in wanted]
-    refused = table.on_drift.added_column == "refuse" and added
-    if missing or refused or len(set(names)) != len(names):
+    if missing or len(set(names)) != len(names):
         raise SourceSchemaError(
             f"{thing}: {', '.join(names)[:200] or '(none)'}; expected {', '.join(wanted)}.",
             **where,

@@ -117,20 +117,21 @@ def load(
         part: the file.
         layout: how its lines are to be read.
         names: the file's columns.
-        wanted: those to take, in the order of ``source_rows``.
+        wanted: those to take, in the order of ``source_rows``; null where the file has none.
         reject: takes what is no record, in the order of lines.
 
     Raises:
         ObjectCorrupt: a quoted value goes on for longer than a record may be.
     """
-    positions = [list(names).index(name) for name in wanted]
+    places = {name: n for n, name in enumerate(names)}
+    positions = [places.get(name) for name in wanted]
     if not _load_lines(rows.connection, part, layout, len(names), positions):
         rows.forget(part.name)
         load_records(rows, part, layout, len(names), positions, reject)
 
 
 def _load_lines(
-    connection: duckdb.DuckDBPyConnection, part: Part, layout: Objects, width: int, positions: Sequence[int]
+    connection: duckdb.DuckDBPyConnection, part: Part, layout: Objects, width: int, positions: Sequence[int | None]
 ) -> bool:
     """Have DuckDB read the file; False if it is not certain that each line is one record."""
     scan = part.scan
@@ -147,10 +148,11 @@ def _load_lines(
         if not (_quoted_lines_fit(connection, source, scan, width, lines) if scan.has_quotes else fits):
             return False
         columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
+        taken = ", ".join("NULL" if n is None else f"c{n}" for n in positions)
         nulls = ", ".join(literal(token) for token in layout.null_tokens) or literal(_UNUSED)
         loaded = connection.execute(
             f"INSERT INTO source_rows SELECT {literal(part.name)}, {int(layout.header)} + row_number() OVER (), "
-            f"{', '.join(f'c{n}' for n in positions)} FROM read_csv({source}, columns={{{columns}}}, "
+            f"{taken} FROM read_csv({source}, columns={{{columns}}}, "
             f"header={str(layout.header).lower()}, delim={literal(scan.delimiter)}, quote={quote}, escape={quote}, "
             f"nullstr=[{nulls}], {lines})"
         ).fetchone()

@@ -29,7 +29,7 @@ def csv_form(layout: Objects) -> dict[str, Any]:
 
 
 def load_records(
-    rows: SourceRows, part: Part, layout: Objects, width: int, positions: Sequence[int], reject: Reject
+    rows: SourceRows, part: Part, layout: Objects, width: int, positions: Sequence[int | None], reject: Reject
 ) -> None:
     """Append a file's records to ``rows``; see :func:`ingestion.objects.csv_files.load`."""
     csv.field_size_limit(max(csv.field_size_limit(), layout.max_record_bytes))
@@ -58,7 +58,7 @@ def load_records(
                 raw = b"".join(lines.record)
                 reject(Broken(lines.first, offset_of(lines.offset_bytes), problem, _text(raw, part.text)))
             elif fields:
-                values = [None if fields[n] in nulls else fields[n] for n in positions]
+                values = [None if n is None or fields[n] in nulls else fields[n] for n in positions]
                 rows.append(part.name, lines.first, values, sum(map(len, lines.record)))
     rows.flush(part.name)
 

@@ -25,8 +25,9 @@ from pydantic import SecretStr
 from common.errors import EmptyBatch, SourceSchemaError, SourceUnavailable, located
 from common.fault_points import reach
 from common.intervals import Interval
+from ingestion.drift import Finding
 from ingestion.objects import convert, csv_files, jsonl_files
-from ingestion.objects.columns import check_columns
+from ingestion.objects.header_check import HeaderCheck, compare_header
 from ingestion.objects.kept import kept_rejects, kept_rows
 from ingestion.objects.listing import Comparison, by_partition_key
 from ingestion.objects.parquet_files import ParquetObject
@@ -39,6 +40,7 @@ from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
 from lake.paths import new_attempt
 from lake.schema import PARTITION_COLUMN
+from lake.sql import identifier
 
 
 class ObjectReader:
@@ -98,11 +100,14 @@ class ObjectReader:
         try:
             reach("ingest.extract.before_read")
             with self._lake.connect() as connection:
-                batch = _Batch(connection, table, layout, where)
+                check = HeaderCheck(self._lake, raw, key, table, where)
+                batch = _Batch(connection, table, layout, where, check)
                 for number, found in enumerate(compared.objects):
                     for part in fetch(self._opened, found, layout, folder / f"{number}.part"):
                         batch.load(part)
                 kept = kept_rows(connection, self._lake, raw, key, kept_keys) if kept_keys else None
+                batch.judge()
+                self._lake.ensure(raw, check.stored.lake_columns(), partition_by=PARTITION_COLUMN)
                 rows, untyped = batch.write(self._lake, staged, kept)
                 early = [untyped, pa.Table.from_pylist(batch.rejects.rows, schema=EARLY_REJECTS_SCHEMA)]
             if kept_keys:
@@ -125,7 +130,31 @@ class ObjectReader:
             source_state=compared.state(layout),
             early_rejects=rejected,
             warnings=(*batch.warnings(), *compared.warnings(layout)),
+            drift=check.records,
         )
+
+    def drift(self, table: TableSpec) -> tuple[Finding, ...]:
+        """See :meth:`ingestion.reader.SourceReader.drift`: the header of the newest interval's last object."""
+        layout = _layout(table)
+        with located(source=self._spec.source, table=table.name, interval="newest"):
+            listing = by_partition_key(self._opened.objects(layout.prefix), layout)
+            if not listing:
+                raise EmptyBatch(
+                    f"No object of {self._opened} matches {layout.path}.",
+                    remedy="correct 'objects: {path: ...}' in the spec, or wait for the objects",
+                )
+            if layout.format in {"jsonl", "parquet"} or not layout.header:
+                raise SourceSchemaError(
+                    f"Objects of format {layout.format} without a header line are compared as they are read.",
+                    remedy="see what runs have recorded: penstock drift",
+                )
+            folder = self._lake.settings.home / "tmp" / new_attempt()
+            folder.mkdir(parents=True)
+            try:
+                parts = list(fetch(self._opened, listing[max(listing)][-1], layout, folder / "newest.part"))
+                return compare_header(table, csv_files.header(parts[-1].path, layout)).findings
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def source_checksums(self, table: TableSpec) -> dict[str, Any] | None:  # noqa: ARG002
         """None: a bucket cannot compute."""
@@ -156,7 +185,12 @@ class _Batch:
     """The rows of an interval while its objects are read."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, table: TableSpec, layout: Objects, where: dict[str, str]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: TableSpec,
+        layout: Objects,
+        where: dict[str, str],
+        check: HeaderCheck,
     ) -> None:
         self.rejects = Rejects()
         self._connection = connection
@@ -164,7 +198,8 @@ class _Batch:
         self._layout = layout
         self._where = where
         self._wanted = [column.in_source for column in table.columns]
-        self._added: dict[str, None] = {}
+        self._check = check
+        self._read = [column.name for column in table.columns]
         self._absent: dict[str, None] = {}
         self._parquet: list[ParquetObject] = []
         self._queries: list[str] = []
@@ -184,12 +219,14 @@ class _Batch:
         part.path.unlink()
 
     def _load_csv(self, part: Part) -> None:
-        names = self._wanted
+        names = self._read[: len(self._wanted)]
         if self._layout.header:
-            names = csv_files.header(part.path, self._layout)
-            added = check_columns(names, self._table, self._where, f"{part.name} has the wrong header")
-            self._added |= dict.fromkeys(added)
-        csv_files.load(self._rows, part, self._layout, names, self._wanted, self.rejects.of(part.name, "csv"))
+            header = csv_files.header(part.path, self._layout)
+            names = self._check.check(f"{part.name} has the wrong header", header)
+            for column in self._check.told.columns[len(self._read) :]:
+                self._rows.widen(column.name)
+                self._read.append(column.name)
+        csv_files.load(self._rows, part, self._layout, names, self._read, self.rejects.of(part.name, "csv"))
 
     def _load_json(self, part: Part) -> None:
         reject = self.rejects.of(part.name, "json")
@@ -201,20 +238,29 @@ class _Batch:
                 self._absent[column.in_source] = None
                 seen.add(column.in_source)
         names = [*(name for name in self._wanted if name in seen), *sorted(seen - set(self._wanted))]
-        added = check_columns(names, self._table, self._where, f"{part.name} has the wrong keys")
-        self._added |= dict.fromkeys(added)
+        self._check.check(f"{part.name} has the wrong keys", names, follows=False)
 
     def _load_parquet(self, part: Part) -> None:
         found = ParquetObject(part.path, part.name, self._layout, self._table, self._where)
-        self._added |= dict.fromkeys(found.added)
+        names = [*self._wanted, *found.added]
+        self._check.check(f"{part.name} has the wrong columns", names, follows=False)
         self._queries.append(found.load(self._connection))
         self._parquet.append(found)
 
+    def judge(self) -> None:
+        """Say to the check what only rows tell: nulls in columns that are declared without."""
+        strict = [column.name for column in self._table.columns if not column.nullable]
+        counted = ", ".join(f"count(*) - count({identifier(name)})" for name in strict) or "0"
+        counts = self._connection.execute(f"SELECT {counted} FROM source_rows").fetchone() or ()
+        self._check.nulls(dict(zip(strict, counts, strict=False)))
+        self._check.finish()
+
     def write(self, lake: Lake, staged: StagedBatch, kept: str | None) -> tuple[int, pa.Table]:
         """See :func:`ingestion.objects.convert.write`."""
-        rows = " UNION ALL ".join(self._queries) or convert.text_rows(self._table)
+        check = self._check
+        rows = " UNION ALL ".join(self._queries) or convert.text_rows(check.stored, check.told, check.suspects)
         try:
-            return convert.write(self._connection, lake, staged, self._table, rows, kept)
+            return convert.write(self._connection, lake, staged, check.stored, rows, kept)
         except duckdb.Error as error:
             damaged = next((found for found in self._parquet if str(found.path) in str(error)), None)
             if damaged is None:
@@ -223,9 +269,7 @@ class _Batch:
 
     def warnings(self) -> list[str]:
         """What the source has or lacks without being refused for it."""
-        found = []
-        if self._added:
-            found.append(f"columns that the spec does not name are not read: {', '.join(self._added)}")
+        found = list(self._check.warnings)
         if self._absent:
             found.append(f"columns that no record of an object has are null: {', '.join(self._absent)}")
         return found

@@ -60,11 +60,16 @@ class SourceRows:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
         self.connection = connection
-        self._names = names
+        self._names = list(names)
         self._rows: list[Sequence[str | int | None]] = []
         self._characters = 0
         columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
         connection.execute(f"CREATE TEMP TABLE source_rows (object_key VARCHAR, object_line BIGINT, {columns})")
+
+    def widen(self, name: str) -> None:
+        """One column more; the rows that are there already have null in it."""
+        self.connection.execute(f"ALTER TABLE source_rows ADD COLUMN {identifier(name)} VARCHAR")
+        self._names.append(name)
 
     def append(self, key: str, line: int, values: Sequence[str | None], characters: int) -> None:
         """Add one row of an object; ``characters`` is about how long it is."""

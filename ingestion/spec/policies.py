@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ingestion.spec.words import Name, SpecModel
 
@@ -44,10 +44,36 @@ class Coverage(SpecModel):
         return (self.start is None or day >= self.start) and (self.end is None or day < self.end)
 
 
-class Drift(SpecModel):
-    """What happens when the source's columns differ from the spec. A missing or changed column is always refused."""
+DriftPolicy = Literal["evolve", "reject", "quarantine"]
 
-    added_column: Literal["warn", "refuse"] = "warn"
+
+class Drift(SpecModel):
+    """What happens when the source's columns differ from the spec, by kind of difference; see docs/drift.md."""
+
+    added: Literal["ignore", "evolve", "reject", "quarantine"] = Field(
+        default="ignore", description="A column that the spec does not name; ignore: it is not read, and a warning."
+    )
+    dropped: DriftPolicy = Field(default="reject", description="A column of the spec that the source does not have.")
+    renamed: DriftPolicy = Field(default="reject", description="A dropped column that seems to have another name now.")
+    widened: DriftPolicy = Field(default="reject", description="A number type that holds more than is declared.")
+    narrowed: DriftPolicy = Field(default="evolve", description="A type that holds less, or another type.")
+    nullability: DriftPolicy = Field(default="evolve", description="Nulls are allowed where the spec has none, or not.")
+    reordered: DriftPolicy = Field(default="evolve", description="The columns stand in another order.")
+    key_changed: DriftPolicy = Field(default="reject", description="No key of the source is the primary key declared.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for kind, reason in _NO_ROW_CAN_BE_TOLD_APART.items():
+            if getattr(self, kind) == "quarantine":
+                raise ValueError(f"{kind}: quarantine makes no sense: {reason}; use evolve or reject")
+        return self
+
+
+_NO_ROW_CAN_BE_TOLD_APART = {
+    "dropped": "every row lacks the column, so all of them would go to quarantine",
+    "renamed": "every row lacks the column, so all of them would go to quarantine",
+    "reordered": "the order is no property of a row, so none of them would go to quarantine",
+}
 
 
 class Volume(SpecModel):

@@ -83,6 +83,8 @@ class TableSpec(SpecModel):
         if self.version_column and self.version_column not in by_name:
             raise ValueError(f"version_column names {self.version_column!r}, which is not among the columns")
         self._check_mode(by_name)
+        if self.objects is not None and "key_changed" in self.on_drift.model_fields_set:
+            raise ValueError("on_drift: objects have no key that could change: leave key_changed out")
         return self
 
     def _check_mode(self, by_name: Mapping[str, ColumnSpec]) -> None:

@@ -19,6 +19,9 @@ from lake.paths import WHOLE, TableId, engine_path, new_attempt
 from lake.schema import PARTITION_COLUMN, arrow_schema
 from transformations.refine.model import RefinedTable, latest_per_key
 
+_WIDER = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast")
+"""Files from before a column was widened read as the wider type; nothing else is cast."""
+
 
 def refined_id(table: RefinedTable) -> TableId:
     """The lake table that a refined table is published as."""
@@ -63,7 +66,7 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
     try:
         reach("refine.write.before_write")
         schema = schema_to_pyarrow(lake.load(target).schema())
-        latest.sink_parquet(
+        _all_columns(lake, table, latest).sink_parquet(
             engine_path(location),
             compression="zstd",
             row_group_size=122_880,
@@ -104,14 +107,40 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
 
 
 def _scan(lake: Lake, table: TableId, key: str | None) -> pl.LazyFrame:
-    columns, _ = lake.columns(table)
-    empty = pl.from_arrow(arrow_schema(columns).empty_table())
-    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - from_arrow of a table is a frame
+    empty = _empty(lake, table)
     paths = lake.paths(table, None if key is None or key == WHOLE else [key])
     if not paths:
         return empty.lazy()
     return pl.scan_parquet(
-        paths, schema=empty.schema, missing_columns="insert", storage_options=_storage_options(lake), glob=False
+        paths,
+        schema=empty.schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+        cast_options=_WIDER,
+        storage_options=_storage_options(lake),
+        glob=False,
+    )
+
+
+def _empty(lake: Lake, table: TableId) -> pl.DataFrame:
+    columns, _ = lake.columns(table)
+    empty = pl.from_arrow(arrow_schema(columns).empty_table())
+    assert isinstance(empty, pl.DataFrame)  # noqa: S101 - from_arrow of a table is a frame
+    return empty
+
+
+def _all_columns(lake: Lake, table: RefinedTable, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The frame with all columns of its lake table: one that is declared no longer is null, a wider one stays wide."""
+    declared = {column.name: column.type for column in table.columns}
+    stored, _ = lake.columns(refined_id(table))
+    kinds = _empty(lake, refined_id(table)).schema
+    return frame.select(
+        pl.lit(None, kinds[column.name]).alias(column.name)
+        if column.name not in declared
+        else pl.col(column.name)
+        if declared[column.name] == column.type  # of another type by mistake, it is refused by what follows
+        else pl.col(column.name).cast(kinds[column.name])
+        for column in stored
     )
 
 

@@ -86,7 +86,7 @@ class BucketSource:
         compression: str = "none",
         nulls: str = '["NA"]',
         more: str = "",
-        drift: str = "warn",
+        drift: str = "added: ignore",
     ) -> SourceSpec:
         """The source's spec, of which the first column is the key."""
         names = [part.strip().split(": ") for part in columns.split(", ")]
@@ -97,7 +97,7 @@ class BucketSource:
         path = self.folder / "shop.yml"
         path.write_text(
             f"source: shop\nkind: objects\nconnection: shop\nowner: me@example.org\ntables:\n  - name: orders\n"
-            f"    mode: append\n    primary_key: [{names[0][0]}]\n    on_drift: {{added_column: {drift}}}\n"
+            f"    mode: append\n    primary_key: [{names[0][0]}]\n    on_drift: {{{drift}}}\n"
             f'    objects:\n      path: "{self.prefix}/{{part}}/{{key}}.csv"\n      compression: {compression}\n'
             f"      null_tokens: {nulls}\n{more}    columns:\n{listed}\n"
         )
@@ -158,14 +158,14 @@ class DatabaseSource:
         self.admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {identifier(self.schema)} TO {identifier(self.role)}")
 
     def spec(
-        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn", more: str = ""
+        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "added: ignore", more: str = ""
     ) -> SourceSpec:
         """A spec of one table, of which the first column is the key."""
         tables = [self.table(columns, table=table, cursor=cursor, drift=drift, more=more)]
         return self.spec_of(tables)
 
     def table(
-        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "warn", more: str = ""
+        self, columns: str, *, table: str = "t", cursor: str | None = None, drift: str = "added: ignore", more: str = ""
     ) -> str:
         """The part of a spec that describes one table."""
         names = [part.strip().split(": ") for part in columns.split(", ")]
@@ -177,7 +177,7 @@ class DatabaseSource:
         mode = f"mode: incremental\n    cursor: {{column: {cursor}}}" if cursor else "mode: snapshot"
         return (
             f"  - name: {table}\n    {mode}\n    schema: {json.dumps(self.schema)}\n    primary_key: [{names[0][0]}]\n"
-            f"    on_drift: {{added_column: {drift}}}\n{more}    columns:\n{listed}\n"
+            f"    on_drift: {{{drift}}}\n{more}    columns:\n{listed}\n"
         )
 
     def spec_of(self, tables: list[str]) -> SourceSpec:

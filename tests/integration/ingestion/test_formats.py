@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ObjectCorrupt, SourceSchemaError
+from ingestion.spec import SourceSpec
 from tests.integration.ingestion.folders import FolderSource, waiting
 
 
@@ -246,11 +247,24 @@ def test_keys_the_spec_does_not_name_are_told_and_absent_ones_are_null(source: F
     staged = source.stage(source.spec(format="jsonl"))
     assert source.rows(staged) == [("1", None), ("2", None)]
     assert staged.warnings == (
-        "columns that the spec does not name are not read: new",
+        "schema drift, added: columns that the spec does not name are not read: new",
         "columns that no record of an object has are null: b",
     )
 
 
+@pytest.mark.parametrize("policy", ["evolve", "reject", "quarantine"])
+def test_a_new_column_of_a_format_that_is_not_followed_is_refused_unless_it_is_ignored(
+    source: FolderSource, policy: str
+) -> None:
+    for form, content in (("jsonl", '{"a":"1","b":"x","new":2}\n'), ("parquet", parquet(pa.table(NEW_COLUMN)))):
+        source.put(content)
+        declared = source.spec(format=form).model_dump(by_alias=True, exclude_unset=True)
+        declared["tables"][0]["on_drift"] = {"added": policy}
+        with pytest.raises(SourceSchemaError, match=r"column new .* is not in the spec"):
+            source.stage(SourceSpec.model_validate(declared))
+
+
+NEW_COLUMN = {"a": ["1"], "b": ["x"], "new": ["2"]}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -386,7 +400,7 @@ def test_parquet_columns_are_told_apart_by_case_and_their_order_is_free(source: 
     source.put(parquet(pa.table({"A": ["upper"], "b": ["x"], "a": ["lower"]})))
     staged = source.stage(source.spec(format="parquet"))
     assert source.rows(staged) == [("lower", "x")]
-    assert staged.warnings == ("columns that the spec does not name are not read: A",)
+    assert staged.warnings == ("schema drift, added: columns that the spec does not name are not read: A",)
     source.put(parquet(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])))
     with pytest.raises(SourceSchemaError, match="wrong columns: a, a"):
         source.stage(source.spec(format="parquet"))

@@ -105,13 +105,13 @@ def create(target: DatabaseSource, name: str) -> None:
         target.admin.execute(SQL(statement).format(**names))
 
 
-def described(table: str, name: str, *, drift: str = "warn") -> str:
+def described(table: str, name: str, *, drift: str = "added: ignore") -> str:
     """The part of a spec that describes the table of :func:`create`."""
     key, at, day, schema = (json.dumps(name + suffix, ensure_ascii=False) for suffix in ("", "a", "b", ""))
     return (
         f"  - name: {table}\n    source_name: {schema}\n    schema: {schema}\n    mode: incremental\n"
         f"    description: {schema}\n    primary_key: [id]\n    cursor: {{column: at}}\n"
-        f"    on_drift: {{added_column: {drift}}}\n    columns:\n"
+        f"    on_drift: {{{drift}}}\n    columns:\n"
         f"      - {{name: id, source_name: {key}, type: string, nullable: false, description: {key}, unit: {key}}}\n"
         f"      - {{name: at, source_name: {at}, type: timestamptz, nullable: false}}\n"
         f"      - {{name: day, source_name: {day}, type: date}}\n"
@@ -163,7 +163,7 @@ def test_a_hostile_name_goes_through_a_whole_run_and_the_ledger(target: Database
 def test_a_refusal_tells_a_hostile_name_and_nothing_else_happens(target: DatabaseSource) -> None:
     name = "x\"; SELECT nextval('canary'); --"
     create(target, name)
-    spec = spec_of(target, [described("t", name, drift="refuse")])
+    spec = spec_of(target, [described("t", name, drift="added: reject")])
     with postgres_reader(spec, SecretStr(target.url), target.lake) as reader, pytest.raises(SourceSchemaError) as told:
         reader.stage(spec.tables[0], day_interval("2013-01-01"), code="code")
     assert f"{name}c" in str(told.value)

@@ -47,7 +47,7 @@ def test_an_added_column_is_passed_over_with_a_warning_or_refused_as_the_spec_sa
     assert len(staged.warnings) == 1
     assert "new" in staged.warnings[0]
     bucket.lake.discard(staged)
-    refuses(bucket, SourceSchemaError, "wrong header: b, new, a", spec=bucket.spec(drift="refuse"))
+    refuses(bucket, SourceSchemaError, "wrong header: b, new, a", spec=bucket.spec(drift="added: reject"))
 
 
 @pytest.mark.parametrize(
