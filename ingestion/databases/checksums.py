@@ -25,11 +25,15 @@ def postgres_query(table: TableSpec, values: Mapping[str, str] | None = None, *,
         charset: the server's character set: hashes are those of UTF-8.
     """
     recoded = charset not in {"", "UTF8", "SQL_ASCII"}
-    terms = ", ".join(
-        _postgres((values or {}).get(column.name) or identifier(column.in_source), column.type, n, recoded=recoded)
-        for n, column in enumerate(table.columns)
-    )
-    return f"SELECT count(*) AS total, {terms} FROM {identifier(table.schema_name)}.{identifier(table.in_source)}"
+    terms = []
+    for position, column in enumerate(table.columns):
+        name = identifier(column.in_source)
+        value = (values or {}).get(column.name) or name
+        counted = name if column.policy == "exact" else value  # a cast may make a value null
+        total = _postgres(value, column.type, recoded=recoded)
+        terms.append(f"count({counted}) AS values_{position}, {total} AS sum_{position}")
+    relation = f"{identifier(table.schema_name)}.{identifier(table.in_source)}"
+    return f"SELECT count(*) AS total, {', '.join(terms)} FROM {relation}"
 
 
 def lake_checksums(connection: duckdb.DuckDBPyConnection, table: TableSpec, relation: str) -> dict[str, Any]:
@@ -48,7 +52,8 @@ def named(table: TableSpec, row: tuple[Any, ...]) -> dict[str, Any]:
     return figures
 
 
-def _postgres(value: str, kind: str, position: int, *, recoded: bool) -> str:
+def _postgres(value: str, kind: str, *, recoded: bool) -> str:
+    """SQL of the sum of a column's hashes."""
     text = {
         "timestamptz": _epoch_us("timestamptz", value),
         "timestamp": _epoch_us("timestamp", value),
@@ -62,8 +67,7 @@ def _postgres(value: str, kind: str, position: int, *, recoded: bool) -> str:
         text = _pointed(f"{value}::{kind.replace('decimal', 'numeric')}::text")
     if kind == "string" and recoded:
         text = f"convert_to({text}, 'UTF8')"
-    total = f"sum(('x' || substr(md5({text}), 1, 8))::bit(32)::bigint)::text"
-    return f"count({value}) AS values_{position}, {total} AS sum_{position}"
+    return f"sum(('x' || substr(md5({text}), 1, 8))::bit(32)::bigint)::text"
 
 
 def _epoch_us(kind: str, value: str) -> str:
