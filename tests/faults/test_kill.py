@@ -190,7 +190,7 @@ TRIALS = [
     ("published", "ingest.extract.before_read", 1),
     ("published", "ingest.extract.before_read", 7),
     ("published", "ingest.extract.after_chunk", 1),
-    ("published", "ingest.extract.after_chunk", 7),
+    ("published", "ingest.extract.after_chunk", 6),
     ("published", "ingest.extract.after_write", 1),
     ("published", "ingest.extract.after_write", 7),
     # Commits: flights, quarantine of weather, weather, refined flights, refined weather.
