@@ -17,6 +17,7 @@ import penstock
 from common.errors import GateRefused, SettingsError
 from common.fault_points import reach
 from common.hashing import digest
+from common.interrupts import raise_if_noted
 from lake.engine import prepare_statements
 from lake.lake import PinnedTable
 from lake.paths import WHOLE, TableId
@@ -125,9 +126,11 @@ def _fill(
         (candidate.folder / "docs").mkdir()
         shutil.copyfile(result.docs_path, candidate.folder / "docs" / "index.html")
     reach("warehouse.build.after_models")
+    raise_if_noted()
     modelled = time.perf_counter()
     verdicts = audit(pipeline, candidate.database)
     audited = time.perf_counter()
+    raise_if_noted()
     tables = describe_tables(candidate.database, dict(FACTS.values()))
     _check_accounts(pipeline, pins, tables)
     return {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common import interrupts
 from common.errors import PenstockError
 from penstock import cli_sources
 from penstock.cli_options import Day, Json, Limit, load_settings, print_json
@@ -360,10 +361,9 @@ def main() -> None:
 
     Side effects: Ctrl-C and SIGTERM end the process through every ``finally`` on the way.
     """
-    interrupted: list[int] = []
 
     def interrupt(number: int, _frame: object) -> None:
-        interrupted.append(number)
+        interrupts.note(number)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -372,7 +372,7 @@ def main() -> None:
         app()
     except BaseException as error:
         # Engines turn an interrupt into errors of their own; whatever comes after one is its consequence.
-        if interrupted and not (isinstance(error, SystemExit) and error.code in {0, None}):
+        if interrupts.is_noted() and not (isinstance(error, SystemExit) and error.code in {0, None}):
             sys.stderr.write("penstock: interrupted; what was published stays, run the command again to go on\n")
             sys.exit(130)
         if isinstance(error, PenstockError):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import penstock
 from common.errors import UnknownName, located
 from common.hashing import digest, file_digest
+from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
 from ingestion.reader import SourceReader, check_interval, open_source
@@ -363,6 +364,7 @@ class Pipeline:
                 references={name: self._reference(name) for name in suite.references},
                 rejected_before=staged.early_rejects.num_rows,
             )
+            raise_if_noted()
         except BaseException:
             self.lake.discard(staged)
             raise

@@ -262,7 +262,7 @@ def test_a_run_killed_at_any_time_leaves_old_or_new_and_its_rerun_ends_as_if_und
     [
         (signal.SIGTERM, "ingest flightops", 0.0),
         (signal.SIGINT, "ingest stations", 0.0),
-        (signal.SIGINT, "refine", 2.5),
+        (signal.SIGINT, "refine", 1.0),
     ],
     ids=["while ingesting", "while ingesting objects", "while models run"],
 )

@@ -157,7 +157,7 @@ def refusals(staged: Staged) -> dict[Refusal, str]:
     messages = {}
     with source.open(spec) as reader:
         for pair, table in tables.items():
-            with pytest.raises(SourceSchemaError, match="Types differ: v is ") as refused:
+            with pytest.raises(SourceSchemaError, match="differs from its spec: v is ") as refused:
                 reader.stage(spec.table(table), day_interval("2013-01-01"), code="code")
             messages[pair] = str(refused.value)
     return messages

@@ -217,12 +217,14 @@ def test_a_type_that_cannot_hold_the_column_is_refused_naming_both_and_the_remed
     source.run(f"CREATE TABLE {{s}}.{table} (id int, v {ddl})")
     try:
         spec = source.spec_of([described(source, table, pair.word)])
-        with source.open(spec) as reader, pytest.raises(SourceSchemaError, match="Types differ: v is ") as refused:
+        said = "differs from its spec: v is "
+        with source.open(spec) as reader, pytest.raises(SourceSchemaError, match=said) as refused:
             reader.stage(spec.tables[0], day_interval("2013-01-01"), code="code")
     finally:
         source.run(f"DROP TABLE {{s}}.{table}")
     assert f"declared {pair.word}" in str(refused.value)
-    assert "docs/types.md" in str(refused.value)
+    assert "Remedy: " in str(refused.value)
+    assert "docs/drift.md" in str(refused.value)
 
 
 def test_the_page_shows_exactly_what_is_proven_here() -> None:
