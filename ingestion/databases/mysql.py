@@ -48,8 +48,7 @@ class MysqlDialect(Dialect):
 
     def relation(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        name = quoted(table.in_source)
-        return f"{quoted(table.schema_name)}.{name}" if _names_schema(table) else name
+        return relation_of(table)
 
     def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -124,6 +123,12 @@ def described_columns(session: Session, where: str) -> list[tuple[str, str, Data
 
 def _names_schema(table: TableSpec) -> bool:
     return table.schema_name != DEFAULT_SCHEMA
+
+
+def relation_of(table: TableSpec) -> str:
+    """The table's quoted name."""
+    name = quoted(table.in_source)
+    return f"{quoted(table.schema_name)}.{name}" if _names_schema(table) else name
 
 
 def schema_of(table: TableSpec) -> str:
