@@ -138,7 +138,8 @@ class Settings(BaseModel):
         raise SettingsError(
             f"No connection named {name!r}: not in {_CONNECTION_PREFIX}{name.upper()}, not in penstock.toml "
             f"[connections], and no embedded service of that name has been started under {self.home}.",
-            remedy=f"set {_CONNECTION_PREFIX}{name.upper()}=<url> or its parts, or start the embedded services with 'make up'",
+            remedy=f"set {_CONNECTION_PREFIX}{name.upper()}=<url> or its parts, or start the embedded services with "
+            "'make up'",
         )
 
 

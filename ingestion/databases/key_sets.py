@@ -23,7 +23,7 @@ from common.intervals import Interval
 from ingestion.databases.dialect import Session
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.schema import DELETED_COLUMN
-from lake.sql import identifier
+from lake.sql import identifier, literal
 
 ROWS_PER_BUCKET = 1_000
 """What one deleted row makes travel, about; a bucket costs 30 bytes when nothing differs."""
@@ -178,7 +178,7 @@ def _moment(value: str, behind_the_year: str) -> str:
     year = f"year({value})"
     return (
         f"format('{{:04d}}{{}}{{}}', CASE WHEN {year} > 0 THEN {year} ELSE 1 - {year} END, "
-        f"strftime({value}, '{behind_the_year}'), CASE WHEN {year} > 0 THEN 'AD' ELSE 'BC' END)"
+        f"strftime({value}, {literal(behind_the_year)}), CASE WHEN {year} > 0 THEN 'AD' ELSE 'BC' END)"
     )
 
 
