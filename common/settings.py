@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from common.connections import from_environment, joined
 from common.errors import SettingsError
 
 _PREFIX = "PENSTOCK_"
@@ -52,7 +53,8 @@ class Settings(BaseModel):
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
     connections: Mapping[str, SecretStr] = Field(
-        default_factory=dict, description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>."
+        default_factory=dict,
+        description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
     @field_validator("allowed_hosts", mode="before")
@@ -79,11 +81,9 @@ class Settings(BaseModel):
         """
         environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
         values = _from_file(environment)
-        connections = {name.lower(): url for name, url in values.pop("connections", {}).items()}
+        connections = _connections(values.pop("connections", {}), environment)
         for variable, value in environment.items():
-            if variable.startswith(_CONNECTION_PREFIX):
-                connections[variable.removeprefix(_CONNECTION_PREFIX).lower()] = value
-            elif variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
+            if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
                 values[variable.removeprefix(_PREFIX).lower()] = value
         overridden = overrides.pop("connections", {})
         connections |= {name: _plain(url) for name, url in overridden.items()}
@@ -138,7 +138,8 @@ class Settings(BaseModel):
         raise SettingsError(
             f"No connection named {name!r}: not in {_CONNECTION_PREFIX}{name.upper()}, not in penstock.toml "
             f"[connections], and no embedded service of that name has been started under {self.home}.",
-            remedy=f"set {_CONNECTION_PREFIX}{name.upper()}=<url>, or start the embedded services with 'make up'",
+            remedy=f"set {_CONNECTION_PREFIX}{name.upper()}=<url> or its parts, or start the embedded services with "
+            "'make up'",
         )
 
 
@@ -149,6 +150,35 @@ def process_environment(**extra: str) -> dict[str, str]:
 
 def _plain(url: str | SecretStr) -> str:
     return url.get_secret_value() if isinstance(url, SecretStr) else url
+
+
+def _connections(in_file: Any, environment: Mapping[str, str]) -> dict[str, Any]:
+    """URLs by name, joined from parts where they are given so; of one connection the environment's parts win."""
+    if not isinstance(in_file, Mapping):
+        raise SettingsError(
+            "'connections' of the settings file is no table.", remedy="write [connections] or [connections.<name>]"
+        )
+    found: dict[str, Any] = {name.lower(): given for name, given in in_file.items()}
+    variables = {
+        variable.removeprefix(_CONNECTION_PREFIX): value
+        for variable, value in environment.items()
+        if variable.startswith(_CONNECTION_PREFIX)
+    }
+    for name, given in from_environment(variables).items():
+        before = found.get(name)
+        found[name] = _merged(before, given) if isinstance(before, Mapping) and isinstance(given, Mapping) else given
+    return {name: joined(name, given) if isinstance(given, Mapping) else given for name, given in found.items()}
+
+
+def _merged(in_file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of the file under those of the environment, whose password takes the place of either form of the file's."""
+    kept = dict(in_file)
+    if given.keys() & {"password", "password_file"}:
+        kept = {part: value for part, value in kept.items() if part not in {"password", "password_file"}}
+    before = kept.get("options")
+    if isinstance(before, Mapping) and "options" in given:
+        return {**kept, **given, "options": {**before, **given["options"]}}
+    return {**kept, **given}
 
 
 def _or_default(path: Path, default: Path) -> Path:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from common.errors import UnknownName
 from ingestion.databases.catalog import Catalog, CatalogTable, Introspection
-from ingestion.spec import Cursor
 from penstock.init_draft import DraftColumn, DraftTable, distinct, lake_name
 from penstock.init_personal import personal_by_name, personal_by_values
 
@@ -196,9 +195,8 @@ def _mode(table: CatalogTable, columns: Sequence[DraftColumn], key: Sequence[str
     change = next((column for column in usable if column in changes), None)
     if change is not None and key:
         reason = f"{size}; {change.name} is not null, indexed and named like a change time"
-        cursor = {"column": change.name, "late_window_s": LATE_WINDOW_S}
-        if "on_update" in Cursor.model_fields:  # a changed row comes again in another day, and must stand once
-            cursor["on_update"] = "moves"
+        # A changed row comes again in another day, and must stand once.
+        cursor = {"column": change.name, "late_window_s": LATE_WINDOW_S, "on_update": "moves"}
         return _Mode("incremental", reason, cursor, {}, change.name)
     event = _event([column for column in usable if column not in changes], key)
     if event is not None and event.name in key:

@@ -12,7 +12,7 @@ exist yet is not made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,11 +53,19 @@ class PlannedInterval:
 
 @dataclass(frozen=True)
 class PlannedTable:
-    """One table of a run."""
+    """One table of a run.
+
+    Attributes:
+        table: the raw table.
+        mode: as its spec says.
+        intervals: what would be read.
+        also: what a run does with it besides, in words, because its spec asks for it.
+    """
 
     table: str
     mode: str
     intervals: tuple[PlannedInterval, ...]
+    also: tuple[str, ...] = ()
 
     def keys(self, *actions: Action, late: bool | None = None) -> list[str]:
         """Keys of the intervals with one of these actions."""
@@ -81,6 +89,7 @@ class PlannedTable:
             "rows_expected": self.total("rows_expected"),
             "bytes_expected": self.total("bytes_expected"),
             "intervals": [asdict(each) for each in self.intervals],
+            "also": list(self.also),
         }
 
 
@@ -128,7 +137,23 @@ def _database(
         rows = estimate if action != "outside coverage" else 0
         size_bytes = None if rows is None or row_bytes is None else round(rows * row_bytes)
         planned.append(PlannedInterval(key, action, interval.key in late, live.get(key, 0), rows, size_bytes))
-    return PlannedTable(str(spec.raw(table.name)), table.mode, tuple(planned))
+    return PlannedTable(str(spec.raw(table.name)), table.mode, tuple(planned), tuple(_besides(spec, table)))
+
+
+def _besides(spec: SourceSpec, table: TableSpec) -> Iterator[str]:
+    """What a run does with a table beyond the intervals that can be told beforehand."""
+    if table.moves:
+        yield "rewrites the partitions that hold older versions of the rows it reads (on_update: moves)"
+    if table.late.beyond != "ignore":
+        then = "warns of" if table.late.beyond == "count" else "also reads again"
+        what = f"{then} published days with more than came"
+        yield f"counts the source's rows by day, and {what} (late: {table.late.beyond})"
+    if table.keeps_deleted and table.partitioned:
+        yield "compares all keys with the source's and marks rows that vanished (deletes: reconcile)"
+    elif table.keeps_deleted:
+        yield "marks rows that do not come again (deletes: reconcile)"
+    if table.history:
+        yield f"brings {spec.history(table.name)} in step (history: true)"
 
 
 def _objects(

@@ -41,6 +41,7 @@ class RunReport:
         reconciliations: of tables whose keys were compared with their source.
         notices: what a person should look at, beside the warnings of receipts.
         release: id of the release it published; None if there was nothing to publish.
+        build: whether a release was asked for.
         seconds: time spent in each step: extract, refine, gate, publish, models, ...
     """
 
@@ -52,6 +53,7 @@ class RunReport:
     reconciliations: list[Reconciliation] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     release: str | None = None
+    build: bool = True
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -131,7 +133,7 @@ def run(
         spec = pipeline.source(name)
         for table in spec.tables:
             pipeline.refuse_future(name, table.name, keys[-1])
-    report = RunReport(pipeline.run_id, start, end)
+    report = RunReport(pipeline.run_id, start, end, build=build)
     for name in names[1:]:
         with _opened(pipeline, name, report):
             pass  # a source that cannot be reached stops the run before another one has changed the lake

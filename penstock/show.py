@@ -166,6 +166,8 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
     print_table("Seconds per step", steps, ("step", "seconds"))
     if report.release:
         say(f'Release {report.release} is current. Ask it: penstock query "select * from mart_daily_route_performance"')
+    elif not report.build:
+        say("No build was asked for: the current release is what it was.")
     else:
         say("Nothing changed: no new release was needed.")
 

@@ -119,6 +119,8 @@ def show_plan(source: str, tables: Sequence[PlannedTable], *, as_json: bool) -> 
         ):
             if keys and keys != ["whole"]:
                 say(f"{table.table}: {told}: {_ranges(keys)}")
+        for what in table.also:
+            say(f"{table.table}: a run {what}")
     say("Rows are the source's own estimate. Nothing was read or changed.")
 
 

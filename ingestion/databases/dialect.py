@@ -105,6 +105,10 @@ class Dialect(Protocol):
         """SQL that yields ``column`` exactly as its spec declares it; None if that is not possible."""
         ...
 
+    def word(self, column: DatabaseColumn) -> str | None:
+        """The type word that holds every value of ``column`` exactly; None if no word does."""
+        ...
+
     def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
         """SQL that is true for values without an exact form, and the reason; None if every value has one."""
         ...

@@ -23,7 +23,7 @@ from common.intervals import Interval
 from ingestion.databases.dialect import Session
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.schema import DELETED_COLUMN
-from lake.sql import identifier
+from lake.sql import identifier, literal
 
 ROWS_PER_BUCKET = 1_000
 """What one deleted row makes travel, about; a bucket costs 30 bytes when nothing differs."""
@@ -164,14 +164,22 @@ def lake_digest(table: TableSpec) -> str:
 def _text(column: ColumnSpec) -> str:
     """The canonical text of a key's column; every :class:`KeyDialect` writes the same."""
     name = identifier(column.name)
-    if column.type.startswith("decimal"):
-        scale = int(column.type.removesuffix(")").rpartition(",")[2])
-        return f"CAST({name} * {10**scale} AS DECIMAL(38,0))::VARCHAR"
-    return {
-        "date": f"strftime({name}, '%Y%m%d')",
-        "timestamp": f"strftime({name}, '%Y%m%d%H%M%S%f')",
-        "timestamptz": f"strftime({name} AT TIME ZONE 'UTC', '%Y%m%d%H%M%S%f')",
-    }.get(column.type, f"{name}::VARCHAR")
+    if column.type.startswith("decimal"):  # without its point: a product may have more digits than a decimal holds
+        return f"replace({name}::VARCHAR, '.', '')::DECIMAL(38,0)::VARCHAR"
+    if column.type == "date":
+        return _moment(name, "%m%d")
+    if column.type in {"timestamp", "timestamptz"}:
+        return _moment(f"{name} AT TIME ZONE 'UTC'" if column.type == "timestamptz" else name, "%m%d%H%M%S%f")
+    return f"{name}::VARCHAR"
+
+
+def _moment(value: str, behind_the_year: str) -> str:
+    """The year in at least four digits, which ``strftime`` does not give for all years, and its era at the end."""
+    year = f"year({value})"
+    return (
+        f"format('{{:04d}}{{}}{{}}', CASE WHEN {year} > 0 THEN {year} ELSE 1 - {year} END, "
+        f"strftime({value}, {literal(behind_the_year)}), CASE WHEN {year} > 0 THEN 'AD' ELSE 'BC' END)"
+    )
 
 
 def _number(hexadecimal: str) -> str:

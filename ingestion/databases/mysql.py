@@ -16,6 +16,7 @@ from ingestion.databases.mysql_types import (
     LOSSLESS_CHARSETS,
     as_json_value,
     exact_expression,
+    suggest,
     unfit_condition,
 )
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
@@ -48,12 +49,15 @@ class MysqlDialect(Dialect):
 
     def relation(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        name = quoted(table.in_source)
-        return f"{quoted(table.schema_name)}.{name}" if _names_schema(table) else name
+        return relation_of(table)
 
     def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         return exact_expression(column, spec.type)
+
+    def word(self, column: DatabaseColumn) -> str | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return suggest(column)
 
     def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -88,6 +92,37 @@ class MysqlDialect(Dialect):
     def checksums(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         return mysql_query(table, self.relation(table))
+
+    def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:
+        """See :class:`ingestion.databases.dialect.Dialect`.
+
+        A unique index counts if none of its columns may be null; one of an expression does not. Of a column of which
+        only the beginning is indexed the beginning is unique, so the whole is.
+        """
+        rows = session.rows(
+            "SELECT CAST(INDEX_NAME AS CHAR) AS a, CAST(COLUMN_NAME AS CHAR) AS b, CAST(NULLABLE AS CHAR) AS c "
+            f"FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {schema_of(table)} "
+            f"AND TABLE_NAME = {text(table.in_source)} "
+            f"AND CAST(TABLE_NAME AS BINARY) = CAST({text(table.in_source)} AS BINARY) AND NON_UNIQUE = 0 "
+            "ORDER BY IF(INDEX_NAME = 'PRIMARY', 0, 1), INDEX_NAME, SEQ_IN_INDEX"
+        )
+        found: dict[str, list[str]] = {}
+        partly = {index for index, column, nullable in rows if column is None or nullable == "YES"}
+        for index, column, _ in rows:
+            if index not in partly:
+                found.setdefault(index, []).append(column)
+        return tuple(tuple(columns) for columns in found.values())
+
+    def outside(self, column: DatabaseColumn, declared: str) -> str | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        if declared != "float32":
+            return super().outside(column, declared)
+        # Asked for its size first: a cast makes the largest float of a double that no float can hold, or an error.
+        name = quoted(column.name)
+        return (
+            f"(CASE WHEN {name} = 0 THEN FALSE WHEN ABS({name}) > 3.4028234663852886e38 "
+            f"OR ABS({name}) < 1.1754943508222875e-38 THEN TRUE ELSE CAST({name} AS FLOAT) + 0e0 <> {name} END)"
+        )
 
     def known_columns(self, session: Session, table: TableSpec) -> Mapping[str, DatabaseColumn]:
         """The table's columns, asked for once."""
@@ -124,6 +159,12 @@ def described_columns(session: Session, where: str) -> list[tuple[str, str, Data
 
 def _names_schema(table: TableSpec) -> bool:
     return table.schema_name != DEFAULT_SCHEMA
+
+
+def relation_of(table: TableSpec) -> str:
+    """The table's quoted name."""
+    name = quoted(table.in_source)
+    return f"{quoted(table.schema_name)}.{name}" if _names_schema(table) else name
 
 
 def schema_of(table: TableSpec) -> str:

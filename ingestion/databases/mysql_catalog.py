@@ -18,14 +18,8 @@ from ingestion.databases.catalog import Catalog, CatalogIndex, CatalogTable
 from ingestion.databases.dialect import DatabaseColumn, Session
 from ingestion.databases.mysql import DEFAULT_SCHEMA, MysqlDialect, described_columns
 from ingestion.databases.mysql_sql import quoted, text
-from ingestion.databases.mysql_types import BYTES, GEOMETRIES, exact_expression, parsed
+from ingestion.databases.mysql_types import BYTES, GEOMETRIES, parsed, suggest
 from ingestion.spec import SourceSpec, TableSpec
-
-_WORDS = (
-    *("bool", "int32", "int64", "float32", "float64", "date", "time", "timestamp", "timestamptz", "binary"),
-    *("decimal(20,0)", "string"),
-)
-"""In the order in which they are tried; a decimal is tried as itself first."""
 
 _REMARKS = {
     "date": "zero and impossible dates such as 0000-00-00 go to quarantine",
@@ -96,12 +90,7 @@ class MysqlIntrospection:
 
     def suggested_type(self, column: DatabaseColumn) -> str | None:
         """See :class:`ingestion.databases.catalog.Introspection`."""
-        kind = parsed(column.type)
-        words: tuple[str, ...] = _WORDS
-        if kind.base == "decimal":
-            whole, behind = kind.digits
-            words = (f"decimal({whole + behind},{behind})",) if whole + behind <= 38 else ("string",)
-        return next((word for word in words if exact_expression(column, word) is not None), None)
+        return suggest(column)
 
     def type_remark(self, column: DatabaseColumn) -> str:
         """See :class:`ingestion.databases.catalog.Introspection`."""
@@ -110,7 +99,7 @@ class MysqlIntrospection:
             return "more than 38 digits: as text"
         if kind.base == "bigint" and kind.unsigned:
             return "an unsigned bigint exceeds int64"
-        if self.suggested_type(column) == "bool":
+        if suggest(column) == "bool":
             return (
                 "values other than 0 and 1 go to quarantine; declare int32 to keep them" if kind.base != "bit" else ""
             )

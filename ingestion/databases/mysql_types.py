@@ -30,6 +30,12 @@ PRINTED = {"enum", "set", "json", "uuid", "inet4", "inet6", "time", "year", "dec
 LOSSLESS_CHARSETS = {"utf8mb4", "utf8mb3", "utf8", "latin1", "ucs2", "utf16", "utf16le", "utf32"}
 """Every value of a column in one of these has a form in UTF-8. In others, such as ascii, a stray byte becomes '?'."""
 
+_WORDS = (
+    *("bool", "int32", "int64", "float32", "float64", "date", "time", "timestamp", "timestamptz", "binary"),
+    *("decimal(20,0)", "string"),
+)
+"""In the order in which they are tried; a decimal is tried as itself first."""
+
 _SPELLING = re.compile(r"([a-z0-9]+)(?:\(([^)]*)\))?(.*)", re.DOTALL)
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 
@@ -96,6 +102,16 @@ def exact_expression(column: DatabaseColumn, declared: str) -> str | None:
     if declared == "time":
         return f"CAST({name} AS CHAR)" if kind.base == "time" else None
     return f"CAST({name} AS CHAR)" if kind.base in TEXT | PRINTED else None
+
+
+def suggest(column: DatabaseColumn) -> str | None:
+    """The narrowest type word that holds every value of a column exactly; None if no word does."""
+    kind = parsed(column.type)
+    words: tuple[str, ...] = _WORDS
+    if kind.base == "decimal":
+        whole, behind = kind.digits
+        words = (f"decimal({whole + behind},{behind})",) if whole + behind <= 38 else ("string",)
+    return next((word for word in words if exact_expression(column, word) is not None), None)
 
 
 def _integer(name: str, kind: MysqlType, bits: int) -> str | None:

@@ -12,7 +12,7 @@ from common.intervals import Interval, local_bounds
 from ingestion.databases import checksums
 from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
 from ingestion.databases.postgres_casts import cast
-from ingestion.databases.postgres_types import Reading, exact, kind_of, not_utf8, text_of, valid_bytes
+from ingestion.databases.postgres_types import Reading, exact, kind_of, not_utf8, suggest, text_of, valid_bytes
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.sql import identifier, literal
 
@@ -70,6 +70,10 @@ class PostgresDialect(Dialect):
         """See :class:`ingestion.databases.dialect.Dialect`."""
         found = reading(column, spec)
         return found.expression if found else None
+
+    def word(self, column: DatabaseColumn) -> str | None:
+        """See :class:`ingestion.databases.dialect.Dialect`."""
+        return suggest(column)
 
     def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""

@@ -51,7 +51,7 @@ def _text(column: ColumnSpec) -> str:
         scale = int(column.type.removesuffix(")").rpartition(",")[2])
         return f"({name} * {10**scale})::numeric(38,0)::text"
     return {
-        "date": f"to_char({name}, 'YYYYMMDD')",
-        "timestamp": f"to_char({name}, 'YYYYMMDDHH24MISSUS')",
-        "timestamptz": f"to_char({name} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS')",
+        "date": f"to_char({name}, 'YYYYMMDDBC')",
+        "timestamp": f"to_char({name}, 'YYYYMMDDHH24MISSUSBC')",
+        "timestamptz": f"to_char({name} AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUSBC')",
     }.get(column.type, f"{name}::text")

@@ -33,6 +33,7 @@ from ingestion.databases.extract import Extract, Query, bounded
 from ingestion.databases.key_sets import KeyComparison, KeyDialect
 from ingestion.databases.mysql import MysqlDialect
 from ingestion.databases.mysql_chunks import MysqlChunks
+from ingestion.databases.mysql_keys import MysqlKeys
 from ingestion.databases.mysql_session import MysqlSession
 from ingestion.databases.postgres import PostgresDialect
 from ingestion.databases.postgres_chunks import PostgresChunks
@@ -225,7 +226,12 @@ def mysql_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader
     """A reader for a MySQL or MariaDB source; it is connected when its context is entered."""
     dialect = MysqlDialect()
     return DatabaseReader(
-        spec, lake, connect=lambda: MysqlSession(spec, url, lake), dialect=dialect, planner=MysqlChunks(dialect)
+        spec,
+        lake,
+        connect=lambda: MysqlSession(spec, url, lake),
+        dialect=dialect,
+        planner=MysqlChunks(dialect),
+        keys=MysqlKeys(),
     )
 
 

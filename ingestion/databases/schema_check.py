@@ -19,8 +19,6 @@ from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.lake import Lake
 
 _LOG = logging.getLogger(__name__)
-_WORDS = ("bool", "int32", "int64", "float32", "float64", "date", "time", "timestamp", "timestamptz", "binary")
-_MAX_DIGITS = 38
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class SchemaCheck:
                     return "exact"
                 return "wider" if observed.word and related(column.type, observed.word) else "other"
 
-            observed = [Observed(c.name, c.type, self._word(c), c.nullable) for c in found.values()]
+            observed = [Observed(c.name, c.type, self._dialect.word(c), c.nullable) for c in found.values()]
             compared = compare(table, observed, fit=fit, keys=self._dialect.keys(session, table))
             compared = self._without_interval(session, compared, found)
             for warning in compared.warnings:
@@ -127,24 +125,6 @@ class SchemaCheck:
                 where=where,
             )
         return CheckedTable(found, compared, tuple(conditions))
-
-    def _word(self, column: DatabaseColumn) -> str | None:
-        """The narrowest type word as which the dialect can read a column; None if there is none.
-
-        Asked of the dialect itself, so that what is suggested can never be what the reader then refuses.
-        """
-        digits = column.type.rpartition("(")[2].removesuffix(")").split(",")
-        words = [*_WORDS, "string"]
-        if len(digits) == 2 and all(part.strip().isdigit() for part in digits) and int(digits[0]) <= _MAX_DIGITS:
-            words.insert(0, f"decimal({int(digits[0])},{max(int(digits[1]), 0)})")
-        for word in words:
-            try:
-                spec = ColumnSpec(name="suggested", source_name=column.name, type=word)
-            except ValueError:  # more decimals than digits
-                continue
-            if self._dialect.expression(column, spec) is not None:
-                return word
-        return None
 
     def _without_interval(
         self, session: Session, compared: Comparison, found: Mapping[str, DatabaseColumn]

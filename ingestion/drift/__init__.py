@@ -26,7 +26,7 @@ from ingestion.drift.findings import (
     refuse,
     warnings_of,
 )
-from ingestion.drift.words import related, yaml_line
+from ingestion.drift.words import common_type, related, yaml_line
 
 __all__ = [
     "KINDS",
@@ -37,6 +37,7 @@ __all__ = [
     "Observed",
     "Outcome",
     "Suspect",
+    "common_type",
     "compare",
     "merged",
     "refuse",

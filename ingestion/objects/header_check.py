@@ -1,18 +1,22 @@
-"""The columns of a batch's objects against the spec: each header is compared, the batch's drift is theirs together.
+"""The columns of a batch's objects against the spec: each object is compared, the batch's drift is theirs together.
 
 Text has no types, so a widened, narrowed or flipped column shows itself only in values that do not convert; those rows
-go to quarantine one by one, under the rule ``exact_value``, whatever the policy. Neither has it keys. That a column
-allows nulls shows itself in nulls.
+go to quarantine one by one, under the rule ``exact_value``, whatever the policy. Parquet has types, and its columns are
+judged like those of a database. No object has keys. That a column allows nulls shows itself in nulls.
+
+Objects of one batch may differ: a column that one of them brings in is null in the rows of the others, and one that
+outgrows its type in one of them is wide for all.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from common.errors import SourceSchemaError
-from ingestion.drift import Comparison, Finding, Observed, Suspect, compare, merged, refuse, warnings_of
+from ingestion.drift import Comparison, Finding, Observed, Suspect, common_type, compare, merged, refuse, warnings_of
 from ingestion.spec import ColumnSpec, TableSpec
 from lake.lake import Lake
 from lake.paths import TableId
@@ -63,35 +67,62 @@ class HeaderCheck:
         """What the reader of a run should know."""
         return warnings_of(self._findings)
 
-    def check(self, thing: str, header: Sequence[str], *, follows: bool = True) -> list[str]:
-        """One object's columns; answers their names among those of :attr:`told`.
+    def check(self, thing: str, header: Sequence[str]) -> list[str]:
+        """One object's columns by their names; answers theirs among those of :attr:`told`.
 
         Columns that are not read get names that no column has.
 
         Args:
             thing: the object and the part of it that has the names, for messages.
             header: the names in their order.
-            follows: whether its reader can follow a drift; if not, what is not ignored is refused.
 
         Raises:
             SourceSchemaError: its drift is refused, or the line is no header.
         """
+        told = self.take(thing, header, compare_header(self._table, header)).told
+        names = {column.in_source: column.name for column in told.columns}
+        return [names.get(name, f"\0{n}") for n, name in enumerate(header)]
+
+    def take(self, thing: str, header: Sequence[str], compared: Comparison) -> Comparison:
+        """One object's comparison with the spec, which is answered.
+
+        Args:
+            thing: the object and the part of it that has the names, for messages.
+            header: the names in their order.
+            compared: what they differ in.
+
+        Raises:
+            SourceSchemaError: its drift is refused, a name stands twice, or it does not go together with the objects
+                before it.
+        """
         expected = ", ".join(column.in_source for column in self._table.columns)
-        shown = ", ".join(header)[:200] or "(none)"
-        problem = f"{thing}: {shown}; expected {expected}"
+        problem = f"{thing}: {', '.join(header)[:200] or '(none)'}; expected {expected}"
         if not header or len(set(header)) != len(header):
             raise SourceSchemaError(
                 f"{problem}.", **self._where, remedy="correct the object's header: each name once, in its first line"
             )
-        compared = compare_header(self._table if follows else _unfollowed(self._table), header)
         self._findings = merged([*self._findings, *compared.findings])
         if compared.refusals:
             refuse(self._lake, self._raw, self._key, compared.findings, problem=problem, where=self._where)
-        self._stored |= {column.name: column for column in compared.lake.columns}
+        for column in compared.lake.columns:
+            self._stored[column.name] = self._together(column, thing)
         self._told |= {column.name: column for column in (*compared.lake.columns, *compared.told.columns)}
         self._suspects |= {(suspect.kind, suspect.column.name): suspect for suspect in compared.suspects}
-        names = {column.in_source: column.name for column in compared.told.columns}
-        return [names.get(name, f"\0{n}") for n, name in enumerate(header)]
+        return compared
+
+    def _together(self, column: ColumnSpec, thing: str) -> ColumnSpec:
+        """A column that holds the values of this object and of those before it."""
+        before = self._stored.get(column.name, column)
+        if before.type == column.type:
+            return column
+        common = common_type(before.type, column.type)
+        if common is None:
+            raise SourceSchemaError(
+                f"{thing}: column {column.name} is {column.type} here and {before.type} in another object.",
+                **self._where,
+                remedy="make the objects of one interval alike, or declare the column",
+            )
+        return column.model_copy(update={"type": common})
 
     def nulls(self, counts: Mapping[str, int]) -> None:
         """What the rows say: how many nulls each column has that is declared without.
@@ -142,8 +173,22 @@ def compare_header(table: TableSpec, header: Sequence[str]) -> Comparison:
     return compare(table, [Observed(name) for name in header], fit=lambda _observed, _column: "exact")
 
 
-def _unfollowed(table: TableSpec) -> TableSpec:
-    """The table for a reader that cannot follow: of what would need it, everything is refused."""
-    added = "ignore" if table.on_drift.added == "ignore" else "reject"
-    policies = table.on_drift.model_copy(update={"added": added, "dropped": "reject", "renamed": "reject"})
-    return table.model_copy(update={"on_drift": policies})
+def compare_keys_of_records(table: TableSpec, seen: Sequence[str]) -> tuple[Comparison, list[str]]:
+    """The keys of an object's JSON records against the spec, and the columns that none of them has.
+
+    A key that is missing is null, so a column that may be null is not gone because a day has no value for it: that is
+    drift only where the spec says so, by a policy of its own for ``dropped`` or ``renamed``. The order of keys means
+    nothing.
+    """
+    missing = [column.in_source for column in table.columns if column.in_source not in seen and column.nullable]
+    said = table.on_drift.model_fields_set & {"dropped", "renamed"}
+    policies = table.on_drift.model_copy(update={"reordered": "evolve"})
+    table = table.model_copy(update={"on_drift": policies})
+    absent = [] if said else missing
+    compared = compare_header(table, [*seen, *absent])
+    if "dropped" not in said:
+        gone = {finding.column for finding in compared.findings if finding.kind == "dropped"}
+        absent += [name for name in missing if name in {c.in_source for c in table.columns if c.name in gone}]
+        compared = compare_header(table, [*seen, *absent])
+    findings = tuple(finding for finding in compared.findings if finding.kind != "reordered")
+    return replace(compared, findings=findings), absent

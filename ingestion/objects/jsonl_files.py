@@ -20,7 +20,8 @@ meant. Blank lines are passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,7 +60,21 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[ColumnSpec], reject: Reject) -> set[str]:
+def keys(part: Part, layout: Objects) -> list[str]:
+    """Every key that a record of the file has, in the order in which they appear."""
+    seen: dict[str, None] = {}
+    with part.path.open("rb") as handle:
+        lines = Lines(handle, layout.max_record_bytes)
+        for _, raw in _records(lines):
+            if raw is None:
+                lines.skip_line()
+                continue
+            with suppress(_NoRecord):
+                seen |= dict.fromkeys(_record(raw, part)[1])
+    return list(seen)
+
+
+def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[ColumnSpec], reject: Reject) -> list[str]:
     """Append a file's records to ``rows``.
 
     Args:
@@ -70,30 +85,22 @@ def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[Column
         reject: takes what is no record, or none of these types.
 
     Returns:
-        Every key that an object of the file has.
+        Every key that a record of the file has, in the order in which they appear.
     """
-    seen: set[str] = set()
+    seen: dict[str, None] = {}
     offset_of = Offsets(part.path, part.text)
     with part.path.open("rb") as handle:
         lines = Lines(handle, layout.max_record_bytes)
-        while True:
-            lines.begin()
-            try:
-                next(lines)
-            except StopIteration:
-                break
-            except TooLong:
-                at, (size_bytes, _) = lines.offset_bytes, lines.skip_line()
+        for at, raw in _records(lines):
+            if raw is None:
+                size_bytes, _ = lines.skip_line()
                 reason = f"{size_bytes} bytes, more than {layout.max_record_bytes}"
                 reject(Broken(lines.number, offset_of(at), reason, shown_start(lines.record[0], part.text)))
-                continue
-            raw = lines.record[0]
-            if not raw.strip():
                 continue
             rule = None
             try:
                 text, values = _record(raw, part)
-                seen.update(values)
+                seen |= dict.fromkeys(values)
                 found, problems = _texts(text, values, columns)
                 if not problems:
                     rows.append(part.name, lines.number, found, len(raw))
@@ -103,7 +110,22 @@ def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[Column
                 reason = str(problem)
             reject(Broken(lines.number, offset_of(lines.offset_bytes), reason, part.text.shown(raw.rstrip()), rule))
     rows.flush(part.name)
-    return seen
+    return list(seen)
+
+
+def _records(lines: Lines) -> Iterator[tuple[int, bytes | None]]:
+    """Offset and bytes of each line that is not blank; None for one that is longer than it may be."""
+    while True:
+        lines.begin()
+        try:
+            next(lines)
+        except StopIteration:
+            return
+        except TooLong:
+            yield lines.offset_bytes, None
+            continue
+        if lines.record[0].strip():
+            yield lines.offset_bytes, lines.record[0]
 
 
 def _record(raw: bytes, part: Part) -> tuple[str, dict[str, Any]]:

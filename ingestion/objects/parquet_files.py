@@ -27,7 +27,7 @@ doubles (measured with 1.5.5); so pyarrow looks through such columns first, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from common.errors import ObjectCorrupt, SourceSchemaError
-from ingestion.objects.columns import check_columns
+from common.errors import ObjectCorrupt
+from ingestion.drift import Comparison, Fit, Observed, Suspect, compare, related
 from ingestion.spec import ColumnSpec, Objects, TableSpec
 from lake.sql import identifier, literal
 
@@ -54,77 +54,137 @@ class ParquetObject:
         path: the file.
         key: the object it is.
         layout: its limits.
-        table: what is declared.
-        where: source, table and interval, for messages.
 
     Raises:
         ObjectCorrupt: it is no Parquet file, or damaged, or too large when unpacked.
-        SourceSchemaError: its columns do not fit the spec.
     """
 
-    def __init__(self, path: Path, key: str, layout: Objects, table: TableSpec, where: dict[str, str]) -> None:
+    def __init__(self, path: Path, key: str, layout: Objects) -> None:
         self.path = path
         self.key = key
         self._layout = layout
-        self._table = table
         try:
             self._file = pq.ParquetFile(path, pre_buffer=False)
             schema = self._file.schema_arrow
-            self._physical = [self._file.schema.column(n) for n in range(len(self._file.schema.names))]
+            physical = [self._file.schema.column(n) for n in range(len(self._file.schema.names))]
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ObjectCorrupt(f"{key} is not valid Parquet: {_short(error)}.", remedy=_REMEDY) from None
-        self.added = check_columns(schema.names, table, where, f"{key} has the wrong columns")
+        self.names = list(schema.names)
         self._positions = {name: n for n, name in enumerate(schema.names)}
         self._types = {name: schema.field(n).type for name, n in self._positions.items()}
-        self._int96 = {c.path for c in self._physical if c.physical_type == "INT96"}
-        for column in table.columns:
-            kind = self._types[column.in_source]
-            if not _fits(kind, column.type, int96=column.in_source in self._int96):
-                raise SourceSchemaError(
-                    f"{key}: column {column.in_source} is {kind}, declared {column.type}.",
-                    **where,
-                    remedy="correct the column's type in the spec, or cast it where the object is made",
-                )
+        self._int96 = {c.path for c in physical if c.physical_type == "INT96"}
+        self._read: dict[str, ColumnSpec] = {}
+        self._told: tuple[ColumnSpec, ...] = ()
+        self._suspects: tuple[Suspect, ...] = ()
+        self._quoted: dict[str, str] = {}
         if self._file.metadata.num_rows > layout.max_object_bytes:  # a row is a byte at the least
             raise self._too_large()
 
-    def load(self, connection: duckdb.DuckDBPyConnection) -> str:
-        """Judge the file's values; the query that gives its rows.
+    def compared(self, table: TableSpec) -> Comparison:
+        """What its columns differ in from the spec."""
+        observed = [Observed(name, str(kind), fitting_word(kind)) for name, kind in self._types.items()]
 
-        Its columns: ``object_key``, ``object_line`` (the first row is 1), the declared ones with their types,
-        ``_problem`` (empty if all is kept), ``_row`` (the row as JSON text).
+        def fit(found: Observed, column: ColumnSpec) -> Fit:
+            if self._fits(found.name, column.type):
+                return "exact"
+            return "wider" if found.word and related(column.type, found.word) else "other"
+
+        return compare(table, observed, fit=fit)
+
+    def judge(self, connection: duckdb.DuckDBPyConnection, compared: Comparison, strict: Sequence[str]) -> list[int]:
+        """Judge the file's values, before any is taken.
+
+        Args:
+            connection: DuckDB's.
+            compared: what is read of it.
+            strict: columns, by their names in the lake, of which nulls are counted.
+
+        Returns:
+            Nulls of each of them.
 
         Raises:
             ObjectCorrupt: it is damaged, or too large when unpacked.
 
         Side effects: rows of which a value is finer than microseconds are added to the table ``inexact``.
         """
-        names = self._names(connection)
-        self._measure(connection, names)
+        self._read = {column.name: column for column in compared.read.columns}
+        self._told, self._suspects = compared.told.columns, compared.suspects
+        self._quoted = self._names(connection)
+        self._measure(connection)
         self._note_inexact(connection)
-        expressions = {
-            c.name: _expression(names[c.in_source], self._types[c.in_source], c) for c in self._table.columns
-        }
-        problems = ", ".join(
-            f"CASE WHEN {names[c.in_source]} IS NOT NULL AND ({expressions[c.name]}) IS NULL "
-            f"THEN {literal(f'{c.in_source} is not a valid {c.type}')} END"
-            for c in self._table.columns
+        counted = ", ".join(
+            f"count(*) - count({self._quoted[self._read[name].in_source]})" if name in self._read else "0"
+            for name in strict
         )
-        row = ", ".join(f"{literal(c.in_source)}: {names[c.in_source]}::VARCHAR" for c in self._table.columns)
+        try:
+            found = connection.execute(
+                f"SELECT {counted or '0'} FROM read_parquet({literal(str(self.path))})"
+            ).fetchone()
+        except duckdb.Error as error:
+            raise self.corrupt(error) from None
+        return [int(nulls) for nulls in (found or ())[: len(strict)]]
+
+    def query(self, connection: duckdb.DuckDBPyConnection, stored: TableSpec, suspects: Sequence[Suspect]) -> str:
+        """The query that gives the rows of a file that has been judged.
+
+        Its columns: ``object_key``, ``object_line`` (the first row is 1), the stored ones with their types,
+        ``_problem`` (empty if all is kept), ``_row`` (the row as JSON text).
+
+        Args:
+            connection: DuckDB's.
+            stored: the columns that the lake is to have.
+            suspects: what rows may not hold, beside what this file's own columns say.
+        """
+        expressions = {column.name: self._value(column) for column in stored.columns}
+        widened = {suspect.column.name for suspect in self._suspects if suspect.kind == "widened"}
+        problems = [
+            f"CASE WHEN {self._source(column)} IS NOT NULL AND ({expressions[name]}) IS NULL "
+            f"THEN {literal(f'{column.in_source} is not a valid {stored.column(name).type}')} END"
+            for name, column in self._read.items()
+            if name not in widened
+        ]
+        for suspect in (*self._suspects, *(each for each in suspects if each.kind == "nullability")):
+            name, value = suspect.column.name, "NULL"
+            if suspect.column.in_source in self._types:
+                value = self._source(suspect.column)
+            elif suspect.kind == "nullability" and name in self._read:
+                value = self._source(self._read[name])
+            bad = f"{value} IS {'' if suspect.kind == 'nullability' else 'NOT '}NULL"
+            if suspect.kind == "widened":
+                bad += f" AND ({expressions[name]}) IS NULL"
+            reason = literal(f"schema drift: {suspect.column.in_source} {suspect.reason}")
+            problems.append(f"CASE WHEN {bad} THEN {reason} END")
+        row = ", ".join(f"{literal(c.in_source)}: {self._source(c)}::VARCHAR" for c in self._told)
         selected = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in expressions.items())
         key = literal(self.key)
-        inexact = ""
         if connection.execute(f"SELECT 1 FROM inexact WHERE object_key = {key} LIMIT 1").fetchone():
-            inexact = (
-                f", (SELECT string_agg(problem, '; ' ORDER BY problem) FROM inexact "
+            problems.append(
+                f"(SELECT string_agg(problem, '; ' ORDER BY problem) FROM inexact "
                 f"WHERE inexact.object_key = {key} AND inexact.object_line = file_row_number + 1)"
             )
         return (
             f"SELECT {key} AS object_key, file_row_number + 1 AS object_line, {selected}, "
-            f"concat_ws('; ', {problems}{inexact}) AS _problem, "
+            f"concat_ws('; ', {', '.join(problems)}) AS _problem, "
             f"to_json({{{row}}})::VARCHAR AS _row "
             f"FROM read_parquet({literal(str(self.path))}, file_row_number=true)"
         )
+
+    def _value(self, stored: ColumnSpec) -> str:
+        """SQL of a stored column's value in its declared type; null where it is not kept, or the file has none."""
+        column, kind = self._read.get(stored.name), stored.to_column().duckdb
+        if column is None:
+            return f"NULL::{kind}"
+        value = self._source(column)
+        if self._fits(column.in_source, stored.type):
+            return _expression(value, self._types[column.in_source], stored)
+        return f"CASE WHEN TRY_CAST({value} AS {kind}) = {value} THEN TRY_CAST({value} AS {kind}) END"
+
+    def _source(self, column: ColumnSpec) -> str:
+        """The quoted name that DuckDB gives a column of the file."""
+        return self._quoted[column.in_source]
+
+    def _fits(self, name: str, word: str) -> bool:
+        return _fits(self._types[name], word, int96=name in self._int96)
 
     def corrupt(self, error: duckdb.Error) -> ObjectCorrupt:
         """What to say when DuckDB cannot read the file."""
@@ -139,14 +199,14 @@ class ParquetObject:
             raise self.corrupt(error) from None
         return {name: identifier(described[n][0]) for name, n in self._positions.items()}
 
-    def _measure(self, connection: duckdb.DuckDBPyConnection, names: dict[str, str]) -> None:
+    def _measure(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Refuse texts that unpack to more than is allowed: a dictionary repeats a value for next to nothing."""
-        lengths = [
-            f"coalesce(sum({'octet_length' if c.type == 'binary' else 'strlen'}({names[c.in_source]}{cast})), 0)"
-            for c in self._table.columns
-            if c.type in {"string", "binary"}
-            for cast in ["" if not _is_nested(self._types[c.in_source]) and c.type == "binary" else "::VARCHAR"]
-        ]
+        lengths = []
+        for column in self._told:
+            if column.type == "binary" and self._fits(column.in_source, "binary"):
+                lengths.append(f"coalesce(sum(octet_length({self._source(column)})), 0)")
+            elif column.type in {"string", "binary"} or not self._fits(column.in_source, column.type):
+                lengths.append(f"coalesce(sum(strlen({self._source(column)}::VARCHAR)), 0)")
         if not lengths:
             return
         try:
@@ -162,7 +222,7 @@ class ParquetObject:
 
     def _note_inexact(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Find values finer than microseconds where DuckDB would cut them."""
-        for column in self._table.columns:
+        for column in self._read.values():
             kind = self._types[column.in_source]
             finer = pa.types.is_time64(kind) or (pa.types.is_timestamp(kind) and kind.tz is not None)
             if column.in_source in self._int96 or (finer and kind.unit == "ns"):
@@ -213,6 +273,8 @@ class ParquetObject:
 def fitting_word(kind: pa.DataType) -> str | None:
     """The narrowest type word that a column of this type may be declared as; None if there is none."""
     decimals = [f"decimal({kind.precision},{kind.scale})"] if pa.types.is_decimal(kind) else []
+    if pa.types.is_null(kind):  # what it will hold one day nobody knows
+        return None
     words = ["bool", "int32", "int64", "float32", "float64", *decimals, "date", "time", "timestamp", "timestamptz"]
     return next((word for word in [*words, "string", "binary"] if _fits(kind, word, int96=False)), None)
 

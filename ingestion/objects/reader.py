@@ -15,6 +15,7 @@ local disk holds one of them at a time (of Parquet, all of an interval), memory 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ from common.fault_points import reach
 from common.intervals import Interval
 from ingestion.drift import Finding
 from ingestion.objects import convert, csv_files, jsonl_files
-from ingestion.objects.header_check import HeaderCheck, compare_header
+from ingestion.objects.header_check import HeaderCheck, compare_header, compare_keys_of_records
 from ingestion.objects.kept import kept_rejects, kept_rows
 from ingestion.objects.listing import Comparison, by_partition_key
 from ingestion.objects.parquet_files import ParquetObject
@@ -35,7 +36,7 @@ from ingestion.objects.rows import Rejects, SourceRows
 from ingestion.objects.stores import ObjectStore, StoredObject, open_store
 from ingestion.objects.transfer import Part, fetch
 from ingestion.reader import check_interval
-from ingestion.spec import Objects, SourceSpec, TableSpec
+from ingestion.spec import ColumnSpec, Objects, SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
 from lake.paths import new_attempt
@@ -101,7 +102,7 @@ class ObjectReader:
             reach("ingest.extract.before_read")
             with self._lake.connect() as connection:
                 check = HeaderCheck(self._lake, raw, key, table, where)
-                batch = _Batch(connection, table, layout, where, check)
+                batch = _Batch(connection, table, layout, check)
                 for number, found in enumerate(compared.objects):
                     for part in fetch(self._opened, found, layout, folder / f"{number}.part"):
                         batch.load(part)
@@ -134,7 +135,7 @@ class ObjectReader:
         )
 
     def drift(self, table: TableSpec) -> tuple[Finding, ...]:
-        """See :meth:`ingestion.reader.SourceReader.drift`: the header of the newest interval's last object."""
+        """See :meth:`ingestion.reader.SourceReader.drift`: the columns of the newest interval's last object."""
         layout = _layout(table)
         with located(source=self._spec.source, table=table.name, interval="newest"):
             listing = by_partition_key(self._opened.objects(layout.prefix), layout)
@@ -143,16 +144,20 @@ class ObjectReader:
                     f"No object of {self._opened} matches {layout.path}.",
                     remedy="correct 'objects: {path: ...}' in the spec, or wait for the objects",
                 )
-            if layout.format in {"jsonl", "parquet"} or not layout.header:
+            if layout.format in {"csv", "tsv"} and not layout.header:
                 raise SourceSchemaError(
-                    f"Objects of format {layout.format} without a header line are compared as they are read.",
+                    f"Objects of format {layout.format} without a header line have nothing to compare.",
                     remedy="see what runs have recorded: penstock drift",
                 )
             folder = self._lake.settings.home / "tmp" / new_attempt()
             folder.mkdir(parents=True)
             try:
-                parts = list(fetch(self._opened, listing[max(listing)][-1], layout, folder / "newest.part"))
-                return compare_header(table, csv_files.header(parts[-1].path, layout)).findings
+                *_, part = fetch(self._opened, listing[max(listing)][-1], layout, folder / "newest.part")
+                if layout.format == "parquet":
+                    return ParquetObject(part.path, part.name, layout).compared(table).findings
+                if layout.format == "jsonl":
+                    return compare_keys_of_records(table, jsonl_files.keys(part, layout))[0].findings
+                return compare_header(table, csv_files.header(part.path, layout)).findings
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -189,20 +194,19 @@ class _Batch:
         connection: duckdb.DuckDBPyConnection,
         table: TableSpec,
         layout: Objects,
-        where: dict[str, str],
         check: HeaderCheck,
     ) -> None:
         self.rejects = Rejects()
         self._connection = connection
         self._table = table
         self._layout = layout
-        self._where = where
         self._wanted = [column.in_source for column in table.columns]
         self._check = check
         self._read = [column.name for column in table.columns]
         self._absent: dict[str, None] = {}
         self._parquet: list[ParquetObject] = []
-        self._queries: list[str] = []
+        self._strict = [column.name for column in table.columns if not column.nullable]
+        self._nulls: dict[str, int] = {}
         self._rows = SourceRows(connection, [column.name for column in table.columns])
         connection.execute("CREATE TEMP TABLE inexact (object_key VARCHAR, object_line BIGINT, problem VARCHAR)")
 
@@ -223,42 +227,59 @@ class _Batch:
         if self._layout.header:
             header = csv_files.header(part.path, self._layout)
             names = self._check.check(f"{part.name} has the wrong header", header)
-            for column in self._check.told.columns[len(self._read) :]:
-                self._rows.widen(column.name)
-                self._read.append(column.name)
+            self._widen()
         csv_files.load(self._rows, part, self._layout, names, self._read, self.rejects.of(part.name, "csv"))
 
     def _load_json(self, part: Part) -> None:
+        columns, policies = self._columns(self._table), self._table.on_drift
+        follows = policies.added in {"evolve", "quarantine"} or policies.renamed == "evolve"
+        if follows:  # what a key's values become must be known before the first of them is read
+            columns = self._followed(part, jsonl_files.keys(part, self._layout)) or columns
         reject = self.rejects.of(part.name, "json")
-        seen = jsonl_files.load(self._rows, part, self._layout, self._table.columns, reject)
+        seen = jsonl_files.load(self._rows, part, self._layout, columns, reject)
+        if not follows:
+            self._followed(part, seen)
+
+    def _followed(self, part: Part, seen: Sequence[str]) -> list[ColumnSpec]:
+        """What is to be read of a file of JSON lines that has these keys; nothing if it has none."""
         if not seen:
-            return  # no record at all
-        for column in self._table.columns:
-            if column.in_source not in seen and column.nullable:
-                self._absent[column.in_source] = None
-                seen.add(column.in_source)
-        names = [*(name for name in self._wanted if name in seen), *sorted(seen - set(self._wanted))]
-        self._check.check(f"{part.name} has the wrong keys", names, follows=False)
+            return []  # no record at all
+        compared, absent = compare_keys_of_records(self._table, seen)
+        self._absent |= dict.fromkeys(absent)
+        self._check.take(f"{part.name} has the wrong keys", [*seen, *absent], compared)
+        self._widen()
+        return self._columns(compared.told)
+
+    def _columns(self, table: TableSpec) -> list[ColumnSpec]:
+        """The columns of ``source_rows`` as one object has them."""
+        own = {column.name: column for column in table.columns}
+        known = {column.name: column for column in self._check.told.columns}
+        return [own.get(name, known[name]) for name in self._read]
+
+    def _widen(self) -> None:
+        for column in self._check.told.columns[len(self._read) :]:
+            self._rows.widen(column.name)
+            self._read.append(column.name)
 
     def _load_parquet(self, part: Part) -> None:
-        found = ParquetObject(part.path, part.name, self._layout, self._table, self._where)
-        names = [*self._wanted, *found.added]
-        self._check.check(f"{part.name} has the wrong columns", names, follows=False)
-        self._queries.append(found.load(self._connection))
+        found = ParquetObject(part.path, part.name, self._layout)
+        compared = self._check.take(f"{part.name} has the wrong columns", found.names, found.compared(self._table))
+        for name, nulls in zip(self._strict, found.judge(self._connection, compared, self._strict), strict=True):
+            self._nulls[name] = self._nulls.get(name, 0) + nulls
         self._parquet.append(found)
 
     def judge(self) -> None:
         """Say to the check what only rows tell: nulls in columns that are declared without."""
-        strict = [column.name for column in self._table.columns if not column.nullable]
-        counted = ", ".join(f"count(*) - count({identifier(name)})" for name in strict) or "0"
+        counted = ", ".join(f"count(*) - count({identifier(name)})" for name in self._strict) or "0"
         counts = self._connection.execute(f"SELECT {counted} FROM source_rows").fetchone() or ()
-        self._check.nulls(dict(zip(strict, counts, strict=False)))
+        self._check.nulls(self._nulls or dict(zip(self._strict, counts, strict=False)))
         self._check.finish()
 
     def write(self, lake: Lake, staged: StagedBatch, kept: str | None) -> tuple[int, pa.Table]:
         """See :func:`ingestion.objects.convert.write`."""
         check = self._check
-        rows = " UNION ALL ".join(self._queries) or convert.text_rows(check.stored, check.told, check.suspects)
+        queries = [found.query(self._connection, check.stored, check.suspects) for found in self._parquet]
+        rows = " UNION ALL ".join(queries) or convert.text_rows(check.stored, check.told, check.suspects)
         try:
             return convert.write(self._connection, lake, staged, check.stored, rows, kept)
         except duckdb.Error as error:

@@ -15,6 +15,7 @@ from ingestion.databases.chunks import Chunk, ChunkPlan
 from ingestion.databases.dialect import Session
 from ingestion.databases.mysql import MysqlDialect
 from ingestion.databases.mysql_chunks import MysqlChunks
+from ingestion.databases.mysql_keys import MysqlKeys
 from ingestion.databases.mysql_pieces import PIECE_ROWS
 from ingestion.databases.mysql_session import MysqlSession
 from ingestion.databases.mysql_sql import quoted
@@ -109,7 +110,8 @@ class MysqlSource:
         """A reader that is not connected yet."""
         planner = _Watched(self.dialect, self.most_rows, self.before_piece)
         connect = lambda: self.session(spec, url)  # noqa: E731 - a name for the argument
-        return DatabaseReader(spec, self.lake, connect=connect, dialect=self.dialect, planner=planner)
+        keys = MysqlKeys()
+        return DatabaseReader(spec, self.lake, connect=connect, dialect=self.dialect, planner=planner, keys=keys)
 
     def stage(self, spec: SourceSpec, *, day: str = "2013-01-01", url: str | None = None) -> StagedBatch:
         """What a run does with one day."""

@@ -179,6 +179,18 @@ def test_days_outside_the_statistics_are_expected_to_be_empty_and_coverage_is_ke
     ]
 
 
+def test_what_a_run_does_besides_is_said_by_the_plan(shop: Door, database: DatabaseSource) -> None:
+    declare(shop, database)
+    assert planned(shop, "2013-01-02", "2013-01-03")["also"] == []
+    more = "    deletes: {policy: reconcile}\n    late: {beyond: reopen}\n    history: true\n"
+    declare(shop, database, more=more)
+    shop.spec.write_text(shop.spec.read_text().replace("cursor: {", "cursor: {on_update: moves, "))
+    answer = shop.run("plan", "shop", "--from", "2013-01-02", "--to", "2013-01-03")
+    assert answer.code == 0, answer.err
+    for said in ("on_update: moves", "late: reopen", "deletes: reconcile", "history: true"):
+        assert said in answer.out
+
+
 def test_a_day_that_is_not_over_is_refused_by_the_plan_as_by_the_run(shop: Door, database: DatabaseSource) -> None:
     declare(shop, database)
     answer = shop.run("plan", "shop", "--from", "2999-01-01", "--to", "2999-01-02")
@@ -196,7 +208,8 @@ def test_objects_that_did_not_change_are_known_without_being_read(bucket: Bucket
     suite.parent.mkdir(parents=True)
     suite.write_text(SUITE.format(table="shop__orders", column="a"))
     run = ("run", "--source", "shop", "--from", "2013-01-01", "--to", "2013-01-03", "--no-build")
-    assert door.run(*run).code == 0
+    first = door.run(*run)
+    assert (first.code, "No build was asked for" in first.out, "Nothing changed" in first.out) == (0, True, False)
     bucket.put("a,b\n5,6\n7,8\n", day="2013-01-02")
     found = planned(door, "2013-01-01", "2013-01-04")
     assert [(each["key"], each["action"], each["bytes_expected"]) for each in found["intervals"]] == [
