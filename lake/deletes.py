@@ -19,7 +19,15 @@ from lake.lake import Lake
 from lake.paths import TableId, attempt_of, engine_path, new_attempt
 from lake.plans import Plan, commit_planned
 from lake.quarantine import carry_quarantine
-from lake.rewrite import file_relation, live_receipt, marking, rewritten_receipt, write_parts, write_receipts
+from lake.rewrite import (
+    NO_FILE,
+    file_relation,
+    live_receipt,
+    marking,
+    rewritten_receipt,
+    write_parts,
+    write_receipts,
+)
 
 NEVER_THE_SAME = "none"
 """Stands for the staged batch of a partition in which rows were marked: the batch as it once came holds them alive."""
@@ -46,13 +54,19 @@ def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str)
         return []
     with lake.connect() as connection:
         connection.register("vanished", vanished)
-        connection.execute("CREATE OR REPLACE TEMP TABLE chosen AS SELECT path, row_number FROM vanished")
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE chosen AS "
+            "SELECT dense_rank() OVER (ORDER BY path) AS file, path, row_number FROM vanished"
+        )
         connection.unregister("vanished")
-        figures = connection.execute("SELECT path, count(*), sum(row_number) FROM chosen GROUP BY path").fetchall()
-        found = {path: (int(rows), f"{rows}:{total}") for path, rows, total in figures}
+        figures = connection.execute(
+            "SELECT path, file, count(*), sum(row_number) FROM chosen GROUP BY path, file"
+        ).fetchall()
+        found = {path: (int(rows), f"{rows}:{total}") for path, _, rows, total in figures}
+        numbers = {path: int(file) for path, file, _, _ in figures}
 
         def make(live: Sequence[LiveFile]) -> Plan | None:
-            return _plan(connection, lake, table, live, found, run_id)
+            return _plan(connection, lake, table, live, found, numbers, run_id)
 
         landed = commit_planned(lake, table, make, interval="deleted rows")
     return list(landed.receipts.values()) if landed else []
@@ -64,6 +78,7 @@ def _plan(
     table: TableId,
     live: Sequence[LiveFile],
     found: dict[str, tuple[int, str]],
+    numbers: dict[str, int],
     run_id: str,
 ) -> Plan | None:
     attempt, moment = new_attempt(), lake.clock()
@@ -73,11 +88,11 @@ def _plan(
         for key in sorted({file.key for file in live if engine_path(file.location) in found}):
             mine = sorted((file for file in live if file.key == key), key=lambda file: file.location)
             paths = [engine_path(file.location) for file in mine]
-            queries = [
-                marking(path, file_relation(lake, table, file.location), moment)
+            parts = [
+                marking(file_relation(lake, table, file.location), numbers.get(path, NO_FILE), file.rows, moment)
                 for path, file in zip(paths, mine, strict=True)
             ]
-            files[key], _ = write_parts(connection, lake, table, key, queries, attempt=attempt)
+            files[key], _ = write_parts(connection, lake, table, key, parts, attempt=attempt)
             before = live_receipt(lake, table, key, mine, attempt_of(mine[0].location) or new_attempt())
             chosen = [found[path] for path in paths if path in found]
             what = f"deleted {moment.isoformat()} {[digest for _, digest in chosen]}"

@@ -34,13 +34,13 @@ def parquet_relation(
         paths: engine paths; may be empty (then the relation has no rows).
         columns: the table's columns.
         field_ids: their Iceberg field ids, in the same order.
-        row_number: also give ``file_row_number``.
+        row_number: also give ``file_row_number`` and, to who names it, ``file_index``: the file's place in ``paths``.
         filename: also give ``filename``, the path of the row's file.
     """
     if not paths:
         fields = [f"CAST(NULL AS {column.duckdb}) AS {identifier(column.name)}" for column in columns]
         if row_number:
-            fields.append("CAST(NULL AS BIGINT) AS file_row_number")
+            fields += ["CAST(NULL AS BIGINT) AS file_row_number", "CAST(NULL AS UBIGINT) AS file_index"]
         if filename:
             fields.append("CAST(NULL AS VARCHAR) AS filename")
         return f"(SELECT {', '.join(fields)} WHERE false)"

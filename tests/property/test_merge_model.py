@@ -240,3 +240,10 @@ def test_the_final_state_is_that_of_the_serial_order_in_every_interleaving(tmp_p
             load(open_lake(home), source, key)
         ends.append(contents(open_lake(home)))
     assert ends == [[(DAYS[1], 2, 12, 2), (DAYS[2], 1, 21, 3)]] * 24
+
+
+def test_rows_leave_a_file_that_is_too_large_for_a_bitmap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lake.rewrite.BITMAP_ROWS", 0)
+    for source, key in LOADS:
+        load(open_lake(tmp_path), source, key)
+    assert contents(open_lake(tmp_path)) == [(DAYS[1], 2, 12, 2), (DAYS[2], 1, 21, 3)]
