@@ -13,7 +13,7 @@ lake itself; there is no second set of books.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -169,5 +169,8 @@ class Receipt:
         return replace(self, staged_id=staged_id)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-compatible form."""
-        return asdict(self)
+        """JSON-compatible form; its parts are this receipt's own, to be read only."""
+        return {name: getattr(self, name) for name in _RECEIPT_FIELDS}
+
+
+_RECEIPT_FIELDS = tuple(each.name for each in fields(Receipt))
