@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
-import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -319,6 +318,8 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     The partition is not inferred from column statistics: a file without rows has none, and a file that got no
     partition value would vanish from every filtered read.
     """
+    import pyarrow.parquet as pq  # here, for an extract that has not come so far does without it
+
     metadata_input = table.io.new_input(location)
     with metadata_input.open() as stream:
         parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do

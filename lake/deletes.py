@@ -7,9 +7,9 @@ file it was found in is live; of a partition that another run has published mean
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from common.fault_points import reach
 from lake.batches import Receipt
@@ -20,6 +20,9 @@ from lake.paths import TableId, attempt_of, engine_path, new_attempt
 from lake.plans import Plan, commit_planned
 from lake.quarantine import carry_quarantine
 from lake.rewrite import file_relation, live_receipt, marking, rewritten_receipt, write_parts, write_receipts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEVER_THE_SAME = "none"
 """Stands for the staged batch of a partition in which rows were marked: the batch as it once came holds them alive."""

@@ -361,7 +361,7 @@ class Pipeline:
                 [engine_path(location) for location in staged.files],
                 columns=columns,
                 references={name: self._reference(name) for name in suite.references},
-                rejected_before=staged.early_rejects.num_rows,
+                rejected_before=staged.early_rejected,
             )
         except BaseException:
             self.lake.discard(staged)
