@@ -7,20 +7,35 @@ their position in the staged file, so that the rows themselves are never copied 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    REJECTS_SCHEMA: pa.Schema
+    """Rejected rows: zero-based position in the staged file, and ids of the critical rules the row broke."""
 
 Severity = Literal["critical", "warning", "info"]
 """critical: reject the row (row-level rule) or the batch (batch-level rule). warning, info: report only."""
 
-REJECTS_SCHEMA = pa.schema(
-    [
-        pa.field("row_number", pa.int64(), nullable=False),
-        pa.field("rules", pa.list_(pa.string()), nullable=False),
-    ]
-)
-"""Rejected rows: zero-based position in the staged file, and ids of the critical rules the row broke."""
+
+@cache
+def _rejects_schema() -> pa.Schema:
+    import pyarrow as pa  # 60 MB: only who judges or publishes needs it, not who extracts
+
+    return pa.schema(
+        [
+            pa.field("row_number", pa.int64(), nullable=False),
+            pa.field("rules", pa.list_(pa.string()), nullable=False),
+        ]
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "REJECTS_SCHEMA":
+        return _rejects_schema()
+    raise AttributeError(name)
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,7 @@ class Verdict:
     passed: bool
     results: tuple[RuleResult, ...]
     rows_checked: int
-    rejects: pa.Table = field(default_factory=REJECTS_SCHEMA.empty_table)
+    rejects: pa.Table = field(default_factory=lambda: _rejects_schema().empty_table())
     reasons: tuple[str, ...] = ()
     seconds: float = 0.0
 

@@ -13,22 +13,32 @@ lake itself; there is no second set of books.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
-
-import pyarrow as pa
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from lake.paths import TableId
 
-EARLY_REJECTS_SCHEMA = pa.schema(
-    [
-        pa.field("rule", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("position", pa.string(), nullable=False),
-        pa.field("row", pa.string(), nullable=False),
-    ]
-)
-"""Rows that could not even be written with their declared types: rule, reason, where they stand, the row as it came."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    EARLY_REJECTS_SCHEMA: pa.Schema
+    """Rows that could not even be written with their declared types: rule, reason, where they stand, the row as it
+    came."""
+
+
+@cache
+def _early_rejects_schema() -> pa.Schema:
+    import pyarrow as pa  # as in common/verdict.py
+
+    names = ("rule", "reason", "position", "row")
+    return pa.schema([pa.field(name, pa.string(), nullable=False) for name in names])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EARLY_REJECTS_SCHEMA":
+        return _early_rejects_schema()
+    raise AttributeError(name)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class StagedBatch:
         code: digest of everything that decides how rows become this batch: spec, function, suite, versions.
         source_state: what the source looked like: row counts, objects with etag and size (JSON-compatible).
         upstream: batch ids of the lake batches this one was made from, by ``table`` or ``table/key``.
-        early_rejects: see :data:`EARLY_REJECTS_SCHEMA`.
+        set_apart: rows that could not be written, as :data:`EARLY_REJECTS_SCHEMA` has them; None if there are none.
         warnings: what the reader should know of the source, such as columns that the spec does not name.
         merge: how it meets the rows that are live; None: it takes their place.
         drift: how the source's schema differs from the spec, one entry per finding (see ``ingestion/drift``).
@@ -86,10 +96,20 @@ class StagedBatch:
     deduplicated: int = 0
     source_state: dict[str, Any] = field(default_factory=dict)
     upstream: dict[str, str] = field(default_factory=dict)
-    early_rejects: pa.Table = field(default_factory=EARLY_REJECTS_SCHEMA.empty_table)
+    set_apart: pa.Table | None = None
     warnings: tuple[str, ...] = ()
     merge: MergeRule | None = None
     drift: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def early_rejects(self) -> pa.Table:
+        """The rows set apart, perhaps none."""
+        return _early_rejects_schema().empty_table() if self.set_apart is None else self.set_apart
+
+    @property
+    def early_rejected(self) -> int:
+        """How many rows were set apart."""
+        return 0 if self.set_apart is None else self.set_apart.num_rows
 
 
 @dataclass(frozen=True)
@@ -169,5 +189,8 @@ class Receipt:
         return replace(self, staged_id=staged_id)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-compatible form."""
-        return asdict(self)
+        """JSON-compatible form; its parts are this receipt's own, to be read only."""
+        return {name: getattr(self, name) for name in _RECEIPT_FIELDS}
+
+
+_RECEIPT_FIELDS = tuple(each.name for each in fields(Receipt))

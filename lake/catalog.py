@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -84,7 +85,10 @@ def open_catalog(settings: Settings) -> Catalog:
         properties |= {name: value for name, value in store.items() if value}
     if parts.scheme == "sqlite":
         settings.home.mkdir(parents=True, exist_ok=True)
-    properties["type"] = "rest" if parts.scheme in {"http", "https"} else "sql"
+    if parts.scheme in {"http", "https"}:
+        properties["type"] = "rest"
+    else:
+        properties["py-catalog-impl"] = "lake.sql_catalog.RememberingCatalog"
     failure: Exception | None = None
     for _ in range(_RACES):  # two processes that make a new catalog at once: the loser finds the winner's tables
         try:
@@ -189,10 +193,49 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
     snapshot = table.current_snapshot()
     if snapshot is None:
         return []
-    files: list[LiveFile] = []
-    for manifest in snapshot.manifests(table.io):
-        files += _manifest_files(_Cached(manifest, table.io))
-    return files if key is None else [file for file in files if file.key == key]
+    files = _LIVE.get(snapshot.manifest_list)
+    if files is None:
+        files = tuple(
+            file for manifest in manifests(snapshot, table.io) for file in _manifest_files(_Cached(manifest, table.io))
+        )
+        note_live(snapshot, files)
+    return list(files) if key is None else [file for file in files if file.key == key]
+
+
+_LIVE: dict[str, tuple[LiveFile, ...]] = {}
+"""Live files of the snapshots seen last, by the location of their list of manifests, which never changes."""
+
+_LIVE_SNAPSHOTS = 16
+
+
+def note_live(snapshot: Snapshot, files: Iterable[LiveFile]) -> None:
+    """Remember what is live in a snapshot: whoever committed it knows without reading it back."""
+    for oldest in list(_LIVE)[: max(0, len(_LIVE) - _LIVE_SNAPSHOTS + 1)]:
+        _LIVE.pop(oldest, None)
+    _LIVE[snapshot.manifest_list] = tuple(files)
+
+
+def manifests(snapshot: Snapshot, io: FileIO) -> tuple[ManifestFile, ...]:
+    """The manifests of a snapshot, whose list never changes once written: the same commit asks four times for it."""
+    return _listed(_CachedList(snapshot, io))
+
+
+class _CachedList:
+    """A snapshot's list of manifests as a cache key."""
+
+    def __init__(self, snapshot: Snapshot, io: FileIO) -> None:
+        self.snapshot, self.io = snapshot, io
+
+    def __hash__(self) -> int:
+        return hash(self.snapshot.manifest_list)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _CachedList) and other.snapshot.manifest_list == self.snapshot.manifest_list
+
+
+@lru_cache(maxsize=32)
+def _listed(cached: _CachedList) -> tuple[ManifestFile, ...]:
+    return tuple(cached.snapshot.manifests(cached.io))
 
 
 class _Cached:

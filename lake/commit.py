@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
-import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -26,7 +25,7 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo, In
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestFile
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestEntry, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
@@ -36,9 +35,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
-from lake.catalog import LiveFile, live_files, load_table
+from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
 from lake.footers import statistics
 from lake.paths import TableId
+from lake.sql_catalog import LeanTransaction
 
 _LOG = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ def _commit(table: Table, change: Change, live: Sequence[LiveFile], described: M
     """Commit against exactly the snapshot in which ``live`` was seen."""
     removed = [file for file in live if file.key in change.files and file.location not in change.kept]
     summary = {**change.summary, ATTEMPT_PROPERTY: change.attempt}
-    with table.transaction() as transaction:
+    with LeanTransaction(table) as transaction:
         with Replacement.begin(transaction, summary) as replacement:
             replacement.delete_by_predicate(_predicate(table, list(change.files)))
             for file in removed:
@@ -237,6 +237,14 @@ def _commit(table: Table, change: Change, live: Sequence[LiveFile], described: M
         if len(snapshots) >= 2 * KEEP_SNAPSHOTS:
             old = sorted(snapshots, key=lambda s: s.sequence_number or 0)[:-KEEP_SNAPSHOTS]
             ExpireSnapshots(transaction).by_ids([s.snapshot_id for s in old]).commit()
+    committed, gone = table.current_snapshot(), {file.location for file in removed}
+    if committed is not None and committed.snapshot_id == replacement.snapshot_id:
+        added = [
+            LiveFile(key, location, described[location].record_count, described[location])
+            for key, locations in change.files.items()
+            for location in locations
+        ]
+        note_live(committed, [*added, *(file for file in live if file.location not in gone)])
     return replacement.snapshot_id
 
 
@@ -259,12 +267,23 @@ class Replacement(_OverwriteFiles):
             snapshot_properties=summary,
         )
 
-    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+    def _existing_manifests(self) -> list[ManifestFile]:
+        """As the library's; where nothing is removed no manifest need be looked into."""
+        if self._deleted_data_files:
+            return super()._existing_manifests()
+        before = self._transaction._table.current_snapshot()  # noqa: SLF001 - as in begin()
+        return list(manifests(before, self._io)) if before else []
+
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        """As the library's; none where nothing is removed."""
+        return super()._deleted_entries() if self._deleted_data_files else []
+
+    def _process_manifests(self, found: list[ManifestFile]) -> list[ManifestFile]:
         own = {None, self._snapshot_id}
-        mine = [manifest for manifest in manifests if manifest.added_snapshot_id in own]
+        mine = [manifest for manifest in found if manifest.added_snapshot_id in own]
         older = [
             manifest
-            for manifest in manifests
+            for manifest in found
             if manifest.added_snapshot_id not in own and (manifest.has_added_files() or manifest.has_existing_files())
         ]
         if len(older) < MERGE_MANIFESTS:
@@ -299,6 +318,8 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     The partition is not inferred from column statistics: a file without rows has none, and a file that got no
     partition value would vanish from every filtered read.
     """
+    import pyarrow.parquet as pq  # here, for an extract that has not come so far does without it
+
     metadata_input = table.io.new_input(location)
     with metadata_input.open() as stream:
         parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do

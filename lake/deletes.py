@@ -7,9 +7,9 @@ file it was found in is live; of a partition that another run has published mean
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from common.fault_points import reach
 from lake.batches import Receipt
@@ -28,6 +28,9 @@ from lake.rewrite import (
     write_parts,
     write_receipts,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEVER_THE_SAME = "none"
 """Stands for the staged batch of a partition in which rows were marked: the batch as it once came holds them alive."""

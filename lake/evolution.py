@@ -69,9 +69,9 @@ def evolve(existing: Table, table: TableId, columns: Sequence[Column]) -> Table:
     if added or widened:
         with existing.update_schema() as update:
             for column in added:
-                update.add_column(column.name, resolve_type(column.type)[1], doc=column.description or None)
+                update.add_column(column.name, resolve_type(column.type)[0], doc=column.description or None)
             for column in widened:
-                update.update_column(column.name, field_type=resolve_type(column.type)[1])
+                update.update_column(column.name, field_type=resolve_type(column.type)[0])
     return existing
 
 

@@ -8,9 +8,8 @@ The library's own function would load Arrow's data set module and pandas with it
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
 from pyiceberg.conversions import to_bytes
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
@@ -23,6 +22,9 @@ from pyiceberg.types import (
     PrimitiveType,
     StringType,
 )
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
 
 _BOUND_LENGTH = 16
 """Characters or bytes of a bound, as Iceberg's writers cut it."""

@@ -48,7 +48,7 @@ class KeyBounds:
         self._fields = [
             (
                 field_id,
-                cast("PrimitiveType", resolve_type(column.type)[1]),
+                cast("PrimitiveType", resolve_type(column.type)[0]),
                 _ORDINALS[column.type].format(identifier(column.name)),
             )
             for column, field_id in zip(columns, field_ids, strict=True)

@@ -48,7 +48,7 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     with lake.connect() as connection:
         checksum = checksum_of(connection, relation)
     rows = int(checksum.split(":", 1)[0])
-    if staged.early_rejects.num_rows:
+    if staged.early_rejected:
         checksum = digest(checksum, sorted(staged.early_rejects.column("row").to_pylist()))
     account = [staged.rows_in, staged.deduplicated]
     objects = staged.source_state.get("objects")
@@ -117,7 +117,7 @@ def publish(
                 run_id=run_id,
                 rows_in=staged.rows_in,
                 published=rows,
-                quarantined=verdict.rows_rejected + staged.early_rejects.num_rows,
+                quarantined=verdict.rows_rejected + staged.early_rejected,
                 deduplicated=staged.deduplicated,
                 checksum=identity.checksum,
                 code=staged.code,

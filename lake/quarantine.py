@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 from pyiceberg.conversions import from_bytes
 from pyiceberg.types import TimestamptzType
 
@@ -20,8 +20,11 @@ from lake.catalog import LiveFile
 from lake.commit import replace_partition
 from lake.lake import Lake
 from lake.paths import TableId, attempt_of, engine_path
-from lake.schema import Column
+from lake.schema import Column, arrow_schema
 from lake.sql import identifier, literal, parquet_relation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ABANDONED_AFTER = timedelta(days=1)
 """How long an attempt may take from rejecting rows to its commit; older ones that are not live have died."""
@@ -56,7 +59,10 @@ def quarantine_rows(
     """
     reasons = {r.rule: r.why or r.expectation for r in verdict.results if r.row_level and r.severity == "critical"}
     connection.register("verdict_rejects", verdict.rejects)
-    connection.register("verdict_reasons", pa.table({"rule": list(reasons), "why": list(reasons.values())}, _REASONS))
+    import pyarrow as pa
+
+    named = pa.schema([pa.field("rule", pa.string()), pa.field("why", pa.string())])
+    connection.register("verdict_reasons", pa.table({"rule": list(reasons), "why": list(reasons.values())}, named))
     connection.register("early_rejects", early_rejects)
     constants = (
         f"{literal(receipt.batch_id)} AS batch_id, {literal(receipt.attempt)} AS attempt_id, "
@@ -137,7 +143,7 @@ def quarantined(lake: Lake, table: TableId, key: str | None = None, limit: int |
     """
     waiting = table.quarantine
     if not lake.exists(waiting):
-        return pa.schema([pa.field(c.name, c.arrow) for c in QUARANTINE_COLUMNS]).empty_table()
+        return arrow_schema(QUARANTINE_COLUMNS).empty_table()
     lake.ensure(waiting, QUARANTINE_COLUMNS, partition_by="partition_key")
     live = set(lake.live_attempts(table).values())
     columns, field_ids = lake.columns(waiting)
@@ -147,6 +153,3 @@ def quarantined(lake: Lake, table: TableId, key: str | None = None, limit: int |
     with lake.connect() as connection:
         query = f"SELECT * FROM {relation} ORDER BY partition_key, position{limited}"
         return connection.execute(query).to_arrow_table()
-
-
-_REASONS = pa.schema([pa.field("rule", pa.string()), pa.field("why", pa.string())])

@@ -22,10 +22,10 @@ word                      Arrow                 Iceberg                 DuckDB
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
@@ -46,20 +46,23 @@ from pyiceberg.types import (
 
 from common.errors import SpecError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)")
 
-_TYPES: dict[str, tuple[pa.DataType, IcebergType, str]] = {
-    "bool": (pa.bool_(), BooleanType(), "BOOLEAN"),
-    "int32": (pa.int32(), IntegerType(), "INTEGER"),
-    "int64": (pa.int64(), LongType(), "BIGINT"),
-    "float32": (pa.float32(), FloatType(), "FLOAT"),
-    "float64": (pa.float64(), DoubleType(), "DOUBLE"),
-    "string": (pa.large_string(), StringType(), "VARCHAR"),
-    "binary": (pa.large_binary(), BinaryType(), "BLOB"),
-    "date": (pa.date32(), DateType(), "DATE"),
-    "time": (pa.time64("us"), TimeType(), "TIME"),
-    "timestamp": (pa.timestamp("us"), TimestampType(), "TIMESTAMP"),
-    "timestamptz": (pa.timestamp("us", "UTC"), TimestamptzType(), "TIMESTAMP WITH TIME ZONE"),
+_TYPES: dict[str, tuple[IcebergType, str]] = {
+    "bool": (BooleanType(), "BOOLEAN"),
+    "int32": (IntegerType(), "INTEGER"),
+    "int64": (LongType(), "BIGINT"),
+    "float32": (FloatType(), "FLOAT"),
+    "float64": (DoubleType(), "DOUBLE"),
+    "string": (StringType(), "VARCHAR"),
+    "binary": (BinaryType(), "BLOB"),
+    "date": (DateType(), "DATE"),
+    "time": (TimeType(), "TIME"),
+    "timestamp": (TimestampType(), "TIMESTAMP"),
+    "timestamptz": (TimestamptzType(), "TIMESTAMP WITH TIME ZONE"),
 }
 
 PARTITION_COLUMN = "ds"
@@ -91,16 +94,32 @@ class Column:
     @property
     def arrow(self) -> pa.DataType:
         """Arrow type."""
-        return resolve_type(self.type)[0]
+        import pyarrow as pa
+
+        made: dict[str, Callable[[], pa.DataType]] = {
+            "bool": pa.bool_,
+            "int32": pa.int32,
+            "int64": pa.int64,
+            "float32": pa.float32,
+            "float64": pa.float64,
+            "string": pa.large_string,
+            "binary": pa.large_binary,
+            "date": pa.date32,
+            "time": lambda: pa.time64("us"),
+            "timestamp": lambda: pa.timestamp("us"),
+            "timestamptz": lambda: pa.timestamp("us", "UTC"),
+        }
+        kind = resolve_type(self.type)[0]
+        return pa.decimal128(kind.precision, kind.scale) if isinstance(kind, DecimalType) else made[self.type]()
 
     @property
     def duckdb(self) -> str:
         """DuckDB type, as SQL."""
-        return resolve_type(self.type)[2]
+        return resolve_type(self.type)[1]
 
 
-def resolve_type(word: str) -> tuple[pa.DataType, IcebergType, str]:
-    """Arrow, Iceberg and DuckDB form of a type word.
+def resolve_type(word: str) -> tuple[IcebergType, str]:
+    """Iceberg and DuckDB form of a type word.
 
     Raises:
         SpecError: not a word of the vocabulary.
@@ -111,7 +130,7 @@ def resolve_type(word: str) -> tuple[pa.DataType, IcebergType, str]:
     if match:
         precision, scale = int(match[1]), int(match[2])
         if 1 <= precision <= 38 and scale <= precision:
-            return pa.decimal128(precision, scale), DecimalType(precision, scale), f"DECIMAL({precision},{scale})"
+            return DecimalType(precision, scale), f"DECIMAL({precision},{scale})"
     raise SpecError(
         f"Unknown column type {word!r}.",
         remedy=f"use one of {', '.join(_TYPES)} or decimal(p,s) with 1 <= p <= 38 and s <= p",
@@ -122,11 +141,13 @@ def type_word(kind: IcebergType) -> str | None:
     """The word whose Iceberg form this is; None for a type that no word has."""
     if isinstance(kind, DecimalType):
         return f"decimal({kind.precision},{kind.scale})"
-    return next((word for word, (_, iceberg, _) in _TYPES.items() if iceberg == kind), None)
+    return next((word for word, (iceberg, _) in _TYPES.items() if iceberg == kind), None)
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """Arrow schema without field ids, for frames in memory."""
+    import pyarrow as pa
+
     return pa.schema([pa.field(column.name, column.arrow, column.nullable) for column in columns])
 
 
@@ -136,7 +157,7 @@ def iceberg_schema(columns: Sequence[Column]) -> Schema:
         NestedField(
             field_id=position,
             name=column.name,
-            field_type=resolve_type(column.type)[1],
+            field_type=resolve_type(column.type)[0],
             required=not column.nullable,
             doc=column.description or None,
         )

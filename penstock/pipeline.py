@@ -362,7 +362,7 @@ class Pipeline:
                 [engine_path(location) for location in staged.files],
                 columns=columns,
                 references={name: self._reference(name) for name in suite.references},
-                rejected_before=staged.early_rejects.num_rows,
+                rejected_before=staged.early_rejected,
             )
             raise_if_noted()
         except BaseException:

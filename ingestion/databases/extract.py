@@ -45,7 +45,7 @@ class Query:
     """
 
     select: Callable[[Session, str], str]
-    rejects: Callable[[Session, str], pa.Table] | None
+    rejects: Callable[[Session, str], pa.Table | None] | None
     digest: str
 
 

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol
 
 from common.intervals import Interval
 from ingestion.databases.dialect import Session
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 from lake.schema import DELETED_COLUMN
 from lake.sql import identifier, literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS_PER_BUCKET = 1_000
 """What one deleted row makes travel, about; a bucket costs 30 bytes when nothing differs."""

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
-import pyarrow as pa
 from pydantic import SecretStr
 
 from common.errors import SourceUnavailable, SpecError
@@ -44,10 +43,15 @@ from ingestion.databases.schema_check import CheckedTable, SchemaCheck, comparab
 from ingestion.drift import Finding
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
-from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
+from lake.batches import StagedBatch
 from lake.lake import Lake
 from lake.schema import PARTITION_COLUMN
 from lake.sql import literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_REJECTS_AT_ONCE = 10_000
 
 
 class DatabaseReader:
@@ -116,16 +120,17 @@ class DatabaseReader:
             plan = planner.plan(self._connected, self._spec, read, interval) if planner else ChunkPlan()
             found = Extract(self._lake, raw, key, read, self._connected, record).run(plan, planner, query)
         early = _joined(found.rejects)
+        apart = early.num_rows if early is not None else 0
         return StagedBatch(
             raw,
             key,
             found.attempt,
             found.files,
-            rows_in=found.rows + early.num_rows,
+            rows_in=found.rows + apart,
             rows_staged=found.rows,
             code=code,
-            source_state={"kind": self._dialect.kind, "rows": found.rows + early.num_rows},
-            early_rejects=early,
+            source_state={"kind": self._dialect.kind, "rows": found.rows + apart},
+            set_apart=early,
             warnings=(*drift.warnings, *found.warnings),
             drift=drift.records,
         )
@@ -153,11 +158,11 @@ class DatabaseReader:
         def select(session: Session, chunk: str) -> str:
             return f"SELECT {day}*{nulls} FROM {session.relation(f'{source_sql} AND {chunk}')}"
 
-        def rejects(session: Session, chunk: str) -> pa.Table:
+        def rejects(session: Session, chunk: str) -> pa.Table | None:
             query = self._dialect.early_rejects(checked.drift.told, f"{where} AND {chunk}", conditions)
             with bounded(session):
-                rows = session.connection.execute(f"SELECT * FROM {session.relation(query)}").to_arrow_table()
-            return rows.cast(EARLY_REJECTS_SCHEMA)
+                found = session.connection.execute(f"SELECT * FROM {session.relation(query)}")
+                return _as_table(found)
 
         return Query(select, rejects if conditions else None, digest(code, source_sql, day, nulls))
 
@@ -235,5 +240,22 @@ def mysql_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader
     )
 
 
-def _joined(rejects: Sequence[pa.Table]) -> pa.Table:
-    return pa.concat_tables(rejects) if rejects else EARLY_REJECTS_SCHEMA.empty_table()
+def _as_table(found: duckdb.DuckDBPyConnection) -> pa.Table | None:
+    """The rows set apart; None if there are none, so that an extract without any does not load Arrow (60 MB)."""
+    pieces = []
+    while rows := found.fetchmany(_REJECTS_AT_ONCE):
+        import pyarrow as pa
+
+        from lake.batches import EARLY_REJECTS_SCHEMA
+
+        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        pieces.append(pa.Table.from_arrays(columns, schema=EARLY_REJECTS_SCHEMA))
+    return pa.concat_tables(pieces) if pieces else None
+
+
+def _joined(rejects: Sequence[pa.Table]) -> pa.Table | None:
+    if not rejects:
+        return None
+    import pyarrow as pa
+
+    return pa.concat_tables(rejects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, NoReturn
 
 from common.errors import SourceSchemaError
@@ -131,7 +132,7 @@ class Comparison:
         """What the reader of a run should know."""
         return warnings_of(self.findings)
 
-    @property
+    @cached_property
     def records(self) -> tuple[dict[str, Any], ...]:
         """The findings for a receipt."""
         return tuple(finding.to_dict() for finding in self.findings)

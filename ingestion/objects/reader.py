@@ -129,7 +129,7 @@ class ObjectReader:
             rows_staged=rows,
             code=code,
             source_state=compared.state(layout),
-            early_rejects=rejected,
+            set_apart=rejected,
             warnings=(*batch.warnings(), *compared.warnings(layout)),
             drift=check.records,
         )

@@ -34,7 +34,7 @@ def exact_cast(column: ColumnSpec) -> str:
     name = identifier(column.name)
     if column.type == "string":
         return name
-    cast = f"TRY_CAST({name} AS {resolve_type(column.type)[2]})"
+    cast = f"TRY_CAST({name} AS {resolve_type(column.type)[1]})"
     if column.type in {"float32", "float64"}:
         has_digits = f"regexp_matches({name}, '^[^eE]*[1-9]')"
         return (

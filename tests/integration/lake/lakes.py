@@ -137,7 +137,7 @@ def stage_rows(
         rows_staged=len(rows),
         deduplicated=deduplicated,
         code=code,
-        early_rejects=pa.Table.from_pylist(rejects, schema=EARLY_REJECTS_SCHEMA),
+        set_apart=pa.Table.from_pylist(rejects, schema=EARLY_REJECTS_SCHEMA),
     )
 
 

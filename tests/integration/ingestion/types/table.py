@@ -144,7 +144,7 @@ def _table(engine: str, cases: Sequence[TypeCase]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for case in cases:
-        _, iceberg, duckdb = resolve_type(case.word)
+        iceberg, duckdb = resolve_type(case.word)
         cells = [
             _code(case.source),
             _code(case.word),

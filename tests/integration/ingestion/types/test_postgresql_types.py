@@ -173,7 +173,7 @@ def test_the_file_has_the_documented_types_and_pyarrow_reads_the_same_values(sta
     assert documented(column) == parquet_type(case.word)
     assert (
         lake.catalog.load_table((batch.table.namespace, batch.table.name)).schema().find_field("v").field_type
-        == (resolve_type(case.word)[1])
+        == (resolve_type(case.word)[0])
     )
     table = pq.read_table(path)
     numbers = table.column("id").to_pylist()
