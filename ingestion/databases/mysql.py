@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
 from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
+from ingestion.databases.mysql_casts import cast
 from ingestion.databases.mysql_checksums import mysql_query
 from ingestion.databases.mysql_sql import quoted, text
 from ingestion.databases.mysql_types import (
@@ -53,6 +54,9 @@ class MysqlDialect(Dialect):
 
     def expression(self, column: DatabaseColumn, spec: ColumnSpec) -> str | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
+        if spec.policy == "cast":
+            found = cast(column, spec.type)
+            return found.expression if found else None
         return exact_expression(column, spec.type)
 
     def word(self, column: DatabaseColumn) -> str | None:
@@ -61,6 +65,9 @@ class MysqlDialect(Dialect):
 
     def unfit(self, column: DatabaseColumn, spec: ColumnSpec) -> tuple[str, str] | None:
         """See :class:`ingestion.databases.dialect.Dialect`."""
+        if spec.policy == "cast":
+            found = cast(column, spec.type)
+            return (found.unfit, found.reason) if found and found.unfit else None
         return unfit_condition(column, spec.type)
 
     def interval(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> str:
@@ -91,7 +98,14 @@ class MysqlDialect(Dialect):
 
     def checksums(self, table: TableSpec) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
-        return mysql_query(table, self.relation(table))
+        known = self._known.get(table.name, {})
+        values = {}
+        for spec in table.columns:
+            found = (
+                cast(known[spec.in_source], spec.type) if spec.policy == "cast" and spec.in_source in known else None
+            )
+            values[spec.name] = found.fitting if found else quoted(spec.in_source)
+        return mysql_query(table, self.relation(table), values)
 
     def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:
         """See :class:`ingestion.databases.dialect.Dialect`.

@@ -6,13 +6,20 @@ bits are; these systems cannot show bits, so they are computed: powers of two mu
 
 from __future__ import annotations
 
-from ingestion.databases.mysql_sql import quoted
+from collections.abc import Mapping
+
 from ingestion.spec import TableSpec
 
 
-def mysql_query(table: TableSpec, relation: str) -> str:
-    """One row: ``total``, then for each column the count of values and the sum of their hashes."""
-    terms = ", ".join(_term(quoted(column.in_source), column.type, n) for n, column in enumerate(table.columns))
+def mysql_query(table: TableSpec, relation: str, values: Mapping[str, str]) -> str:
+    """One row: ``total``, then for each column the count of values and the sum of their hashes.
+
+    Args:
+        table: the table.
+        relation: its quoted name.
+        values: SQL of each column's value, by its name in the lake.
+    """
+    terms = ", ".join(_term(values[column.name], column.type, n) for n, column in enumerate(table.columns))
     return f"SELECT COUNT(*) AS total, {terms} FROM {relation}"
 
 

@@ -44,12 +44,6 @@ class SourceSpec(SpecModel):
                 raise ValueError(f"table '{table.name}__history' has the name that the history of {table.name!r} needs")
             if (table.objects is not None) != (self.kind == "objects"):
                 raise ValueError(f"table {table.name!r}: mode {table.mode} does not fit a source of kind {self.kind}")
-            cast = next((column.name for column in table.columns if column.policy == "cast"), None)
-            if cast and self.kind == "mysql":
-                raise ValueError(
-                    f"table {table.name!r}: column {cast!r} has policy cast, which kind mysql does not have: declare "
-                    "the type that holds its values, or read a view that converts them"
-                )
         return self
 
     def table(self, name: str) -> TableSpec:

@@ -86,13 +86,6 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
         load(tmp_path, text)
 
 
-def test_a_cast_is_refused_where_the_database_kind_has_none(tmp_path: Path) -> None:
-    cast = GOOD.replace("name: total", "policy: cast, why: Cents are enough, name: total")
-    assert load(tmp_path, cast).table("orders").column("total").policy == "cast"
-    with pytest.raises(SpecError, match="column 'total' has policy cast, which kind mysql does not have"):
-        load(tmp_path, cast.replace("postgresql", "mysql"))
-
-
 def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot be read"):
         specs.load_source(tmp_path / "shop.yml")

@@ -112,7 +112,126 @@ CASES = (
     TypeCase("int(11) invisible", "int32", ("7",)),
 )
 
-CASTS: tuple[TypeCase, ...] = ()
+_NO_INT32 = "v cannot be cast to int32"
+_NO_INT64 = "v cannot be cast to int64"
+_NO_CENTS = "v cannot be cast to decimal(6,2)"
+_NO_DATE = "v cannot be cast to date"
+_NO_FORM = (
+    "2013-02-29",
+    "1900-02-29",
+    "2013-13-01",
+    "0000-01-01",
+    "2013-00-10",
+    "13-01-2013",
+    "",
+    " 2013-01-01",
+    "2013",
+)
+
+CASTS = (
+    # -- to integers
+    TypeCase("bigint(20)", "int32", ("-2147483648", "2147483647"), ("2147483648", "-2147483649"), _NO_INT32),
+    TypeCase("bigint(20) unsigned", "int64", ("0", "9223372036854775807"), ("9223372036854775808",), _NO_INT64),
+    TypeCase("bit(64)", "int64", ("b'1'",), ("18446744073709551615 + 0",), _NO_INT64, printed="v + 0"),
+    TypeCase(
+        "decimal(30,2)",
+        "int64",
+        ("0.50", "1.50", "-2.50", "9223372036854775807.49", "-9223372036854775808.49"),
+        ("9223372036854775807.50", "-9223372036854775808.50"),
+        _NO_INT64,
+        printed="ROUND(v)",
+        note="rounded, halves away from 0",
+    ),
+    TypeCase(
+        "double",
+        "int64",
+        ("0.5", "1.5", "-2.5", "9007199254740993", "9223372036854774784", "-9223372036854775808"),
+        ("9223372036854775807", "-9223372036854777856", "1e300"),
+        _NO_INT64,
+        printed="CAST(ROUND(v) AS SIGNED)",
+    ),
+    TypeCase(
+        "varchar(100)",
+        "int32",
+        ("12", " +12 ", "-0", "0009", "-2147483648"),
+        ("12x", "1.5", "1e3", "", " ", "--1", "2147483648", "9" * 90, "0x1F", "12\n", "\u0661"),
+        _NO_INT32,
+        printed="CAST(TRIM(v) AS SIGNED)",
+    ),
+    # -- to floats
+    TypeCase("bigint(20)", "float64", ("0", "-7", "9007199254740993"), printed="CAST(v AS DOUBLE)"),
+    TypeCase("decimal(12,2)", "float64", ("0.10", "-9999999999.99"), printed="CAST(v AS DOUBLE)"),
+    TypeCase(
+        "double",
+        "float32",
+        ("0.1", "-1.5", "3.4028234663852886e38", "16777217"),
+        ("1e39", "-1e39", "5e-324"),
+        "v cannot be cast to float32",
+        printed="CAST(CAST(v AS FLOAT) AS DOUBLE)",
+        note="to the nearest float",
+    ),
+    TypeCase(
+        "varchar(100)",
+        "float64",
+        ("1.5", ".5", "5.", " -1E3 ", "0e9", "1e308"),
+        ("1e309", "1e-400", "1,5", "", "e5", ".", "nan", "infinity", "12x"),
+        "v cannot be cast to float64",
+        printed="CAST(TRIM(v) AS DOUBLE)",
+    ),
+    # -- to decimals
+    TypeCase(
+        "decimal(12,4)",
+        "decimal(6,2)",
+        ("1.0050", "-1.0050", "9999.9949", "0.0000"),
+        ("9999.9950", "-10000.0000"),
+        _NO_CENTS,
+        printed="CAST(v AS DECIMAL(6,2))",
+        note="rounded, halves away from 0",
+    ),
+    TypeCase(
+        "double",
+        "decimal(6,2)",
+        ("0.1", "2.675", "-9999.99", "1e-300"),
+        ("9999.995", "-10000", "1e300"),
+        _NO_CENTS,
+        printed="CAST(v AS DECIMAL(6,2))",
+    ),
+    TypeCase("int(11)", "decimal(6,2)", ("9999", "-9999"), ("10000",), _NO_CENTS, printed="CAST(v AS DECIMAL(6,2))"),
+    TypeCase(
+        "varchar(100)",
+        "decimal(6,2)",
+        ("1.005", " 12 ", "1e3", ".5", "-0"),
+        ("12x", "", "1e4", "1e999", "9" * 90, "1,000.00"),
+        _NO_CENTS,
+        printed="CAST(TRIM(v) AS DECIMAL(6,2))",
+    ),
+    # -- to bool
+    TypeCase("tinyint(1)", "bool", ("0", "1", "-7"), printed="IF(v, 'true', 'false')"),
+    TypeCase("bit(8)", "bool", ("b'0'", "b'10'"), printed="IF(v + 0, 'true', 'false')"),
+    # -- to days and times
+    TypeCase(
+        "datetime(6)", "date", ("2013-01-01 23:59:59.999999",), ("0000-00-00 00:00:00",), _NO_DAY, printed="DATE(v)"
+    ),
+    TypeCase("timestamp", "date", ("2013-01-01 23:59:59",), printed="DATE(v)", note="the day in UTC"),
+    TypeCase("varchar(100)", "date", ("2013-01-31", "2012-02-29", "0001-01-01", "9999-12-31"), _NO_FORM, _NO_DATE),
+    TypeCase("date", "timestamp", ("2013-01-01",), ("0000-00-00",), _NO_DAY, printed="CAST(v AS DATETIME)"),
+    TypeCase("timestamp(6)", "timestamp", ("2013-01-01 00:00:00.5",), note="the clock of UTC"),
+    TypeCase("datetime(6)", "timestamptz", ("2013-01-01 00:00:00.000001",), note="read as UTC"),
+    TypeCase(
+        "varchar(100)",
+        "timestamp",
+        ("2013-01-31 23:59:59.999999", "2013-01-31T23:59", "2013-01-31"),
+        (*_NO_FORM, "2013-01-01 24:00", "2013-01-01 23:59:60", "2013-01-01 10:00+05", "2013-01-01 10:00:00.1234567"),
+        "v cannot be cast to timestamp",
+        printed="CAST(v AS DATETIME(6))",
+    ),
+    TypeCase("datetime(6)", "time", ("2013-01-01 23:59:59.999999",), printed="TIME(v)"),
+    # -- to text
+    TypeCase("bigint(20)", "string", ("-9223372036854775808",)),
+    TypeCase("double", "string", ("0.1", "1e300")),
+    TypeCase("datetime(3)", "string", ("2013-01-01 00:00:00.500", "0000-00-00 00:00:00")),
+)
+"""What ``policy: cast`` makes of values; the server's own cast is the truth."""
 
 REFUSED = (
     Refusal("int(10) unsigned", "int32"),

@@ -31,7 +31,8 @@ from tests.integration.ingestion.types import mariadb as cases
 from tests.integration.ingestion.types.table import Refusal, TypeCase
 from tests.mariadb_server import READER, MariadbServer
 
-TABLES = {case: f"t{number}" for number, case in enumerate(cases.CASES)}
+EVERY = (*cases.CASES, *cases.CASTS)
+TABLES = {case: f"t{number}" for number, case in enumerate(EVERY)}
 _EXPRESSION = re.compile(r"[xb]'[0-9a-f]*'|[A-Z][A-Za-z_]+\(.*\)|\d+ \+ 0", re.DOTALL)
 
 
@@ -59,7 +60,7 @@ def staged(mariadb: MariadbServer, tmp_path_factory: pytest.TempPathFactory) -> 
                 for case, table in TABLES.items()
             )
         )
-        spec = source.spec_of([source.table(f"id: int32; v: {case.word}", table=TABLES[case]) for case in TABLES])
+        spec = source.spec_of([declared(source, case) for case in TABLES])
         batches, figures = {}, {}
         with source.open(spec) as reader:
             for case, table in TABLES.items():
@@ -68,6 +69,16 @@ def staged(mariadb: MariadbServer, tmp_path_factory: pytest.TempPathFactory) -> 
         yield Staged(source, spec, batches, figures)
     finally:
         mariadb.run(f"DROP DATABASE {name};")
+
+
+def declared(source: MysqlSource, case: TypeCase) -> str:
+    """The case's table in a spec."""
+    described = source.table(f"id: int32; v: {case.word}", table=TABLES[case])
+    return (
+        described.replace("{name: v, ", "{name: v, policy: cast, why: For the test, ")
+        if case in cases.CASTS
+        else described
+    )
 
 
 def create(table: str, ddl: str, values: list[str | None]) -> str:
@@ -97,7 +108,7 @@ def comparable(word: str, printed: str | None) -> Any:
     return printed
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 def test_every_value_arrives_as_the_database_prints_it_or_is_set_apart_with_its_key(
     staged: Staged, case: TypeCase
 ) -> None:
@@ -136,7 +147,7 @@ def seen(staged: Staged, case: TypeCase) -> dict[int, Any]:
     return {n: comparable(case.word, value) for n, value in rows}
 
 
-@pytest.mark.parametrize("case", [case for case in cases.CASES if not case.apart], ids=str)
+@pytest.mark.parametrize("case", [case for case in EVERY if not case.apart], ids=str)
 def test_checksums_of_the_database_and_of_the_lake_agree(staged: Staged, case: TypeCase) -> None:
     lake, batch = staged.source.lake, staged.batches[case]
     columns, field_ids = lake.columns(batch.table)
