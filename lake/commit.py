@@ -30,7 +30,6 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.typedef import Record
-from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
@@ -59,10 +58,10 @@ _RETRIED = (
     ServerError,
     ServiceUnavailableError,
     TooManyRequestsError,
-    RequestException,
     OSError,
 )
-"""A lost race, or an outcome that is not known (a locked or lost catalog, a lost reply): both are read back."""
+"""A lost race, or an outcome that is not known (a locked or lost catalog, a lost reply): both are read back. What
+a REST catalog's client raises when its connection fails is an ``OSError`` too."""
 
 ATTEMPT_PROPERTY = "penstock.attempt"
 """Snapshot property that says which attempt made it: how an unknown outcome is read back."""
@@ -323,7 +322,7 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     metadata_input = table.io.new_input(location)
     with metadata_input.open() as stream:
         parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do
-    return DataFile.from_args(
+    described = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
         file_format=FileFormat.PARQUET,
@@ -335,6 +334,8 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
         key_metadata=None,
         **statistics(parquet, table.schema()),
     )
+    described.spec_id = table.metadata.default_spec_id  # given by the manifest, once it has been written and read
+    return described
 
 
 def _partition_record(table: Table, key: str) -> Record:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from common.settings import Settings
 from common.verdict import REJECTS_SCHEMA, RuleResult, Verdict
+from lake import catalog
 from lake.batches import EARLY_REJECTS_SCHEMA, Receipt, StagedBatch
 from lake.lake import Lake, checksum_of
 from lake.paths import TableId, engine_path, new_attempt
@@ -48,6 +49,7 @@ class Bench:
 
     def open(self) -> Lake:
         """Another handle on the lake, as another process would have it."""
+        catalog._LIVE.clear()
         lake = Lake(self.settings, clock=lambda: NOW)
         lake.ensure(TABLE, COLUMNS, partition_by="ds")
         return lake

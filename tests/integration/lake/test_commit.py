@@ -12,12 +12,15 @@ from sqlalchemy.exc import OperationalError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.settings import Settings
+from lake import catalog
 from lake import commit as commits
+from lake.catalog import LiveFile
 from lake.lake import Lake, checksum_of
 from lake.paths import engine_path
 from lake.publish import identify, publish
 from lake.quarantine import quarantined
 from lake.sql import parquet_relation
+from lake.sql_catalog import LeanTransaction
 from tests.integration.lake import lakes
 from tests.integration.lake.lakes import PROCESSES, TABLE, Bench, finish, publish_staged, start, verdict
 
@@ -220,6 +223,43 @@ def test_the_loser_of_a_race_does_not_take_the_winner_s_rejected_rows_along(
     receipt = local.publish(rows, rejected=[1])
     assert receipt.state == "unchanged"
     assert local.open().receipts(TABLE)[0].quarantined == quarantined(local.open(), TABLE).num_rows == 1
+
+
+def test_what_a_writer_remembers_of_its_commits_is_what_lies_in_the_files(local: Bench) -> None:
+    for number in range(commits.MERGE_MANIFESTS + 2 * commits.KEEP_SNAPSHOTS):
+        local.publish([(number, "x")], f"2013-01-{1 + number % 20:02d}", parts=1 + number % 2)
+        if number % 7 == 0 or number > commits.MERGE_MANIFESTS:
+            remembered, table = local.lake.live(TABLE), local.lake.load(TABLE)
+            catalog._LIVE.clear()
+            catalog._listed.cache_clear()
+            catalog._manifest_files.cache_clear()
+            other = local.open()
+            assert sorted(map(_told, other.live(TABLE))) == sorted(map(_told, remembered))
+            assert other.load(TABLE).metadata.model_dump() == table.metadata.model_dump()
+
+
+def _told(file: LiveFile) -> tuple[object, ...]:
+    data = file.data_file
+    bounds = sorted(data.lower_bounds.items()), sorted(data.upper_bounds.items())
+    return (file.key, file.location, file.rows, data.spec_id, data.file_size_in_bytes, *bounds)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_commit_decided_in_view_of_metadata_that_has_been_replaced_is_a_conflict(local: Bench) -> None:
+    local.publish(FIRST)
+    seen = local.lake.load(TABLE)
+    local.publish(SECOND, "2013-01-02", lake=local.open())
+    with pytest.raises(CommitFailedException), LeanTransaction(seen) as transaction:
+        transaction.set_properties({"late": "yes"})
+    assert local.rows(lake=local.open()) == sorted([*FIRST, *SECOND])
+    assert "late" not in local.lake.load(TABLE).properties
+
+
+def test_a_lake_that_remembers_metadata_sees_the_next_commit_of_another(local: Bench) -> None:
+    local.publish(FIRST)
+    assert local.rows() == FIRST
+    local.publish(SECOND, lake=local.open())
+    assert local.rows() == SECOND
 
 
 def test_snapshots_manifests_and_metadata_stay_few_after_eighty_commits(local: Bench) -> None:
