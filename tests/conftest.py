@@ -8,12 +8,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from common.settings import process_environment
 from penstock import demo_data, embedded
 from penstock.embedded import EmbeddedServices
 from tests.mariadb_server import MariadbServer, mariadbd, require, running_mariadb
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("penstock", deadline=None)
+hypothesis.settings.load_profile("penstock")
 
 
 @pytest.fixture(scope="session")
