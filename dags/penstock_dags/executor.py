@@ -40,6 +40,7 @@ PRELOADED = (
     "pyiceberg.avro.file",
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
+    "lake.local_io",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
     "dbt.task.build",
