@@ -84,3 +84,15 @@ def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def open_scanner(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB through which one source's database is read: one thread, the connecting is the caller's."""
+    return duckdb.connect(
+        config={
+            "threads": 1,
+            "memory_limit": f"{settings.memory_limit_mb}MB",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )

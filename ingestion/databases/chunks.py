@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from common.intervals import Interval
 from ingestion.databases.dialect import Session
@@ -64,6 +64,11 @@ class ChunkPlanner(Protocol):
         Side effects: the table cannot be rewritten or dropped until the session's transaction ends.
         """
         ...
+
+
+@runtime_checkable
+class ProvingPlanner(ChunkPlanner, Protocol):
+    """A planner whose database can prove that chunks are as they were: an ability that not every database has."""
 
     def contradiction(self, before: Mapping[str, Any], now: ChunkPlan) -> str:
         """Why chunks read at the snapshot of ``before`` prove nothing now; empty if each can be asked for."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import PenstockError, TerminalError
 from common.fault_points import reach
-from ingestion.databases.chunks import Chunk, ChunkPlan, ChunkPlanner
+from ingestion.databases.chunks import Chunk, ChunkPlan, ChunkPlanner, ProvingPlanner
 from ingestion.databases.dialect import Breakable, Session, SnapshotSharing
 from ingestion.databases.record import ExtractRecord
 from ingestion.spec import TableSpec
@@ -182,7 +182,7 @@ class Extract:
         attempt, ranges = str(left.get("attempt", "")), left.get("ranges", [])
         reason = self._refusal(left, plan, planner, query)
         kept: dict[str, Any] = {}
-        if planner is not None and not reason:
+        if isinstance(planner, ProvingPlanner) and not reason:
             plan = ChunkPlan([planner.block_range(*each) for each in ranges], plan.proof, plan.unprovable)
             kept = {
                 part: figures
@@ -208,8 +208,8 @@ class Extract:
 
     def _refusal(self, left: Mapping[str, Any], plan: ChunkPlan, planner: ChunkPlanner | None, query: Query) -> str:
         """Why nothing of what is left can be kept; empty if each chunk is to be asked for."""
-        if planner is None or plan.unprovable:
-            return plan.unprovable
+        if plan.unprovable or not isinstance(planner, ProvingPlanner):
+            return plan.unprovable or "nobody can ask the source"
         if left.get("digest") != query.digest:
             return "the spec, the suite, the columns or Penstock changed"
         if left.get("unprovable", "?"):

@@ -6,9 +6,6 @@ a snapshot ends with its connection, and the database has no means to prove that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from common.intervals import Interval
 from ingestion.databases.chunks import Chunk, ChunkPlan
 from ingestion.databases.dialect import Session
@@ -49,22 +46,3 @@ class MysqlChunks:
         key = next(filter(None, usable), ())
         conditions = cut(session, relation, where, key, total=total, rows=rows)
         return ChunkPlan([Chunk(condition) for condition in conditions], unprovable=_UNPROVABLE, rows=total)
-
-    def contradiction(self, before: Mapping[str, Any], now: ChunkPlan) -> str:  # noqa: ARG002
-        """See :class:`ingestion.databases.chunks.ChunkPlanner`."""
-        return _UNPROVABLE
-
-    def block_range(self, first: int, end: int | None) -> Chunk:  # noqa: ARG002
-        """See :class:`ingestion.databases.chunks.ChunkPlanner`: here a chunk is no block range."""
-        return Chunk("true")
-
-    def is_unchanged(
-        self,
-        session: Session,  # noqa: ARG002
-        table: TableSpec,  # noqa: ARG002
-        before: Mapping[str, Any],  # noqa: ARG002
-        chunk: Chunk,  # noqa: ARG002
-        rows: int,  # noqa: ARG002
-    ) -> bool:
-        """See :class:`ingestion.databases.chunks.ChunkPlanner`."""
-        return False

@@ -37,7 +37,7 @@ from common.intervals import Interval
 from common.settings import decode_url_part
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
-from lake.engine import extension_path, prepare_statements
+from lake.engine import extension_path, open_scanner, prepare_statements
 from lake.lake import Lake
 from lake.sql import literal
 
@@ -102,14 +102,7 @@ class MysqlSession:
         if len(addresses) == 1:
             secret = _connection_parts(url, spec, address=addresses[0])[2]
         self._knock()
-        self.connection = duckdb.connect(
-            config={
-                "threads": 1,
-                "memory_limit": f"{settings.memory_limit_mb}MB",
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
+        self.connection = open_scanner(settings)
         try:
             self.connection.execute("SET TimeZone = 'UTC'")
             self.connection.execute(f"LOAD {literal(str(extension_path('mysql_scanner')))}")

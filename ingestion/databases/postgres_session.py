@@ -29,7 +29,7 @@ from common.settings import decode_url_part
 from ingestion.databases.sockets import Sockets
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
-from lake.engine import extension_path, prepare_statements
+from lake.engine import extension_path, open_scanner, prepare_statements
 from lake.lake import Lake
 from lake.sql import literal
 
@@ -111,7 +111,9 @@ class PostgresSession:
         self._others: list[PostgresSession] = []
         self._snapshot = ""
         # One engine for all: its one thread is the caller's, so each of our own threads is a reader.
-        self.connection: duckdb.DuckDBPyConnection = _new_engine(lake) if shared is None else shared.connection.cursor()
+        self.connection: duckdb.DuckDBPyConnection = (
+            open_scanner(lake.settings) if shared is None else shared.connection.cursor()
+        )
         try:
             with self._sockets.connecting():
                 if shared is None:
@@ -221,17 +223,6 @@ class PostgresSession:
         return TerminalError(
             f"Reading from PostgreSQL at {self._server} failed: {clean}", **where, remedy="see the message"
         )
-
-
-def _new_engine(lake: Lake) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
-        config={
-            "threads": 1,
-            "memory_limit": f"{lake.settings.memory_limit_mb}MB",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
 
 
 def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[tuple[str, int, str], str, str]:

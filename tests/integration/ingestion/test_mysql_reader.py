@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from common.errors import TerminalError
 from common.intervals import day_interval
 from ingestion.databases.mysql_sql import quoted
+from tests.chinook import chinook_script
 from tests.integration.ingestion.conftest import rejects
 from tests.integration.ingestion.mysql_source import MysqlSource
 from tests.integration.ingestion.shops import Shop
 from tests.mariadb_server import READER
-
-CHINOOK = Path(__file__).parents[4] / "shared" / "data" / "chinook" / "Chinook_MySql.sql"
 
 
 def disturb(mysql: MysqlSource, statements: list[str]) -> None:
@@ -304,12 +302,9 @@ def test_a_run_publishes_what_the_database_has_and_verify_finds_no_difference(my
     assert verify(shop.pipeline())[0]["columns_that_differ"] == ["f"]
 
 
-@pytest.mark.skipif(
-    not CHINOOK.exists(), reason="the Chinook scripts lie beside the checkout only where they are built"
-)
 def test_a_database_that_nobody_here_made_is_read_as_it_is(mysql: MysqlSource) -> None:
     name = f"{mysql.name}_chinook"
-    mysql.server.run(CHINOOK.read_text(encoding="utf-8-sig").replace("`Chinook`", quoted(name)))
+    mysql.server.run(chinook_script("Chinook_MySql.sql").decode("utf-8-sig").replace("`Chinook`", quoted(name)))
     mysql.server.run(f"GRANT SELECT ON {name}.* TO {READER}@'%';")
     try:
         told = {"schema": name}
