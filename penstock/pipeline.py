@@ -27,6 +27,7 @@ from common.hashing import digest, file_digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
+from common.verdict import Signed
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
@@ -36,6 +37,7 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from penstock.suites import fresh_since
 from penstock.versions import (
     LateRows,
     Reconciliation,
@@ -61,6 +63,8 @@ class Pipeline:
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
+        accept_refusal: who answers for batches that their gate refuses, and why; they are then published, without the
+            rejected rows. What a gate could not judge stays refused.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -73,11 +77,13 @@ class Pipeline:
         clock: Clock = utc_now,
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
+        accept_refusal: Signed | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._accept_refusal = accept_refusal
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
 
     # -- what there is ---------------------------------------------------------------------------------------------
@@ -124,19 +130,9 @@ class Pipeline:
     @cached_property
     def gate(self) -> Gate:
         """The one gate of this process: Great Expectations is loaded once."""
-        from lake.engine import prepare_statements
-        from quality.gate import Gate
+        from penstock.gates import make_gate
 
-        def prepare(connection: Any) -> None:
-            for statement in prepare_statements(self.settings):
-                connection.execute(statement)
-
-        return Gate(
-            memory_limit_mb=self.settings.memory_limit_mb,
-            threads=self.settings.threads,
-            spill_directory=self.settings.home / "tmp",
-            prepare_connection=prepare,
-        )
+        return make_gate(self.settings)
 
     # -- ingest ----------------------------------------------------------------------------------------------------
 
@@ -193,12 +189,14 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        seconds = {"extract": time.perf_counter() - started}
+        since = fresh_since(spec, table, interval.end if table.partitioned else self.lake.clock())
+        return self._audit_and_publish(staged, "ingest", seconds, since)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
-        suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
+        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -279,7 +277,7 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            return self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -306,10 +304,11 @@ class Pipeline:
         return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _suite(self, stage: str, table: str) -> Suite:
-        from quality.suite import suite_for
+    def suite(self, table: TableId) -> Suite:
+        """The effective suite of a table: its file and what is derived (``penstock/suites.py``)."""
+        from penstock.suites import effective_suite
 
-        return suite_for(stage, table, suites_dir=self.settings.suites)
+        return effective_suite(self.settings, self._sources, table)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _refine_code(self, name: str) -> str:
@@ -321,7 +320,7 @@ class Pipeline:
 
         folder = Path(transformations.refine.__file__).parent
         modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
-        suite = file_digest(self.settings.suites / "refined" / f"{name}.yml")
+        suite = self.suite(TableId("refined", name)).model_dump(mode="json")
         return digest(penstock.__version__, polars.__version__, modules, suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
@@ -347,7 +346,11 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, seconds: dict[str, float]
+        self,
+        staged: StagedBatch,
+        stage: str,
+        seconds: dict[str, float],
+        parameters: Mapping[str, Any] | None = None,
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -356,15 +359,18 @@ class Pipeline:
             if same is not None:
                 return same.found_unchanged(seconds=seconds)
             columns, _ = self.lake.columns(staged.table)
-            suite = self._suite(suite_stage, staged.table.name)
+            suite = self.suite(staged.table)
             verdict = self.gate.audit_files(
                 suite,
                 [engine_path(location) for location in staged.files],
                 columns=columns,
                 references={name: self._reference(name) for name in suite.references},
+                parameters=parameters,
                 rejected_before=staged.early_rejected,
             )
             raise_if_noted()
+            if self._accept_refusal is not None:
+                verdict = verdict.accept(self._accept_refusal)
         except BaseException:
             self.lake.discard(staged)
             raise
