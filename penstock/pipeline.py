@@ -273,7 +273,7 @@ class Pipeline:
             upstream = refine_stage.upstream_of(self.lake, refined, key)
             if upstream is None:
                 return None
-            code = self._refine_code(table)
+            code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return live.found_unchanged(seconds={})
@@ -312,7 +312,8 @@ class Pipeline:
         return suite_for(stage, table, suites_dir=self.settings.suites)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _refine_code(self, name: str) -> str:
+    def refine_code(self, name: str) -> str:
+        """Digest of what decides how a refined table is made and judged."""
         from pathlib import Path
 
         import polars
