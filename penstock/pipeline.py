@@ -22,7 +22,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import UnknownName, located
+from common.errors import GateRefused, UnknownName, located
 from common.hashing import digest, file_digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
@@ -36,9 +36,11 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from penstock.lineage_events import Parent
 from penstock.versions import (
     LateRows,
     Reconciliation,
+    late_keys,
     late_rows,
     outdated_keys,
     reconcile_deletes,
@@ -47,6 +49,7 @@ from penstock.versions import (
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
@@ -61,6 +64,7 @@ class Pipeline:
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
+        parent: what started the work, for lineage; this run by default.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -73,11 +77,13 @@ class Pipeline:
         clock: Clock = utc_now,
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
+        parent: Parent | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
 
     # -- what there is ---------------------------------------------------------------------------------------------
@@ -138,6 +144,13 @@ class Pipeline:
             prepare_connection=prepare,
         )
 
+    @cached_property
+    def teller(self) -> Teller:
+        """Tells of what was published, for lineage."""
+        from penstock.lineage_told import Teller
+
+        return Teller(self.lake, self._sources.values(), self._parent)
+
     # -- ingest ----------------------------------------------------------------------------------------------------
 
     def refuse_future(self, source: str, table: str, key: str) -> None:
@@ -193,7 +206,10 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        receipt = self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        if receipt.state == "published":
+            self.teller.ingested(spec, table, receipt)
+        return receipt
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -206,15 +222,7 @@ class Pipeline:
         An interval that was never published is not late but missing; that is for a backfill.
         """
         spec = self.source(source)
-        cursor = spec.table(table).cursor
-        if cursor is None or not cursor.late_window_s:
-            return []
-        start = day_interval(key, spec.time_zone).start
-        published = sorted(self.lake.live_attempts(spec.raw(table)))
-        ages_s = {
-            each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published if each < key
-        }
-        return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+        return late_keys(self.lake, spec, spec.table(table), key)
 
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
@@ -279,7 +287,10 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            receipt = self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            if receipt.state == "published":
+                self.teller.refined(refined, receipt)
+            return receipt
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -371,9 +382,13 @@ class Pipeline:
             raise
         audited = time.perf_counter()
         seconds = seconds | {"gate": audited - started}
-        receipt = publish_batch(
-            self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
-        )
+        try:
+            receipt = publish_batch(
+                self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
+            )
+        except GateRefused as error:
+            self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
+            raise
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
