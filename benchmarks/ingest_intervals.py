@@ -19,6 +19,7 @@ from benchmarks import tpch
 from common.intervals import day_keys
 from common.settings import Settings
 from common.verdict import Verdict
+from lake.together import publishing_together
 from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
 from penstock.psql import run_psql
@@ -98,8 +99,10 @@ def _pipeline(url: str, folder: Path, mode: str) -> Pipeline:
 
 def _ingest(pipeline: Pipeline, days: Sequence[str]) -> tuple[float, int]:
     began_s = time.process_time()
-    with pipeline.reading("tpch") as reader:
-        rows = sum(pipeline.ingest("tpch", tpch.TABLE, day, reader=reader).published for day in days)
+    with pipeline.reading("tpch") as reader, publishing_together(pipeline.lake) as together:
+        for day in days:
+            pipeline.ingest("tpch", tpch.TABLE, day, reader=reader, together=together)
+    rows = sum(receipt.published for receipt in together.take())
     return time.process_time() - began_s, rows
 
 

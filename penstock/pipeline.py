@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import penstock
@@ -36,6 +36,7 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from lake.together import Together
 from penstock.versions import (
     LateRows,
     Reconciliation,
@@ -157,7 +158,9 @@ class Pipeline:
         with open_source(self.source(source), self.lake) as reader:
             yield reader
 
-    def ingest(self, source: str, table: str, key: str, *, reader: SourceReader | None = None) -> Receipt:
+    def ingest(
+        self, source: str, table: str, key: str, *, reader: SourceReader | None = None, together: Together | None = None
+    ) -> Receipt:
         """Bring one table's rows of one interval into the raw lake.
 
         Args:
@@ -165,6 +168,7 @@ class Pipeline:
             table: table name in that source.
             key: partition key, a calendar day in the source's time zone.
             reader: an open reader to share its snapshot; a new one by default.
+            together: intervals it may share its commit with; its own by default (:func:`lake.publish.publish`).
 
         Raises:
             See ``common/errors.py``; whatever it is, the lake is as it was.
@@ -178,10 +182,12 @@ class Pipeline:
                 return _outside(spec.raw(table), key, "ingest", self.run_id)
             if reader is None:
                 with self.reading(source) as opened:
-                    return self._ingest(spec, table_spec, interval, opened)
-            return self._ingest(spec, table_spec, interval, reader)
+                    return self._ingest(spec, table_spec, interval, opened, together)
+            return self._ingest(spec, table_spec, interval, reader, together)
 
-    def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
+    def _ingest(
+        self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader, together: Together | None
+    ) -> Receipt:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
@@ -193,7 +199,8 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        took_s = {"extract": time.perf_counter() - started}
+        return self._audit_and_publish(staged, "raw", "ingest", took_s, together)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -279,7 +286,8 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            took_s = {"refine": time.perf_counter() - started}
+            return self._audit_and_publish(staged, "refined", "refine", took_s, None)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -347,14 +355,14 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, seconds: dict[str, float]
+        self, staged: StagedBatch, suite_stage: str, stage: str, took_s: dict[str, float], together: Together | None
     ) -> Receipt:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
             same = find_same(self.lake, staged, identity)
             if same is not None:
-                return same.found_unchanged(seconds=seconds)
+                return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
             suite = self._suite(suite_stage, staged.table.name)
             verdict = self.gate.audit_files(
@@ -369,10 +377,9 @@ class Pipeline:
             self.lake.discard(staged)
             raise
         audited = time.perf_counter()
-        seconds = seconds | {"gate": audited - started}
-        receipt = publish_batch(
-            self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
-        )
+        seconds = took_s | {"gate": audited - started}
+        named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
+        receipt = named(self.lake, staged, verdict, together=together)
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
