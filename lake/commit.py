@@ -30,14 +30,13 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.typedef import Record
-from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
 from lake.footers import statistics
 from lake.paths import TableId
-from lake.sql_catalog import LeanTransaction
+from lake.remembering import LeanTransaction
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ _RETRIED = (
     CommitFailedException,
     ValidationException,
     StoreUnavailable,
-    SQLAlchemyError,
     CommitStateUnknownException,
     ServerError,
     ServiceUnavailableError,
