@@ -23,7 +23,7 @@ from common.intervals import day_interval
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import Receipt
 from lake.lake import Lake
-from lake.paths import WHOLE
+from lake.paths import WHOLE, TableId
 from lake.schema import PARTITION_COLUMN
 from penstock.lineage_events import Dataset, LineageLog, Output, Parent
 
@@ -47,12 +47,22 @@ class Teller:
 
     def __init__(self, lake: Lake, sources: Collection[SourceSpec], parent: Parent) -> None:
         self._lake = lake
-        self._zones = {str(spec.raw(table.name)): spec.time_zone for spec in sources for table in spec.tables}
+        self._raw = {str(spec.raw(table.name)): (spec, table) for spec in sources for table in spec.tables}
         self._log = LineageLog(lake.settings, parent)
         self._refined: dict[str, ColumnLineage] = {}
 
-    def ingested(self, spec: SourceSpec, table: TableSpec, receipt: Receipt) -> None:
-        """Tell of a raw batch that was published."""
+    def tell(self, receipt: Receipt) -> None:
+        """Tell of a batch that is live now; nothing of one that was live before."""
+        if receipt.state != "published":
+            return
+        if receipt.stage == "refine":
+            from transformations.refine import REFINED
+
+            self._refine(REFINED[TableId.parse(receipt.table).name], receipt)
+        elif receipt.table in self._raw:
+            self._ingest(*self._raw[receipt.table], receipt)
+
+    def _ingest(self, spec: SourceSpec, table: TableSpec, receipt: Receipt) -> None:
         source = source_dataset(self._lake.settings.connection(spec.connection).get_secret_value(), spec, table)
         made_of = {column.name: [(source, column.in_source)] for column in table.columns}
         decides = table.cursor or table.window
@@ -63,8 +73,7 @@ class Teller:
         output = self._output(receipt, types, made_of, deciding)
         self._tell(receipt, [source], output, spec.time_zone)
 
-    def refined(self, table: RefinedTable, receipt: Receipt) -> None:
-        """Tell of a refined batch that was published."""
+    def _refine(self, table: RefinedTable, receipt: Receipt) -> None:
         if table.name not in self._refined:
             from transformations.refine.stage import column_lineage
 
@@ -77,7 +86,7 @@ class Teller:
         deciding = [(Dataset.own(each), name) for each, name in sorted(lineage.deciding)]
         output = self._output(receipt, {column.name: column.type for column in table.columns}, made_of, deciding)
         inputs = [Dataset.own(raw) for raw in {**table.inputs, **table.reference_inputs}.values()]
-        zones = [self._zones[raw] for raw in table.inputs.values() if raw in self._zones]
+        zones = [self._raw[raw][0].time_zone for raw in table.inputs.values() if raw in self._raw]
         self._tell(receipt, inputs, output, zones[0] if zones else "UTC")
 
     def refused(self, stage: str, table: str, attempt: str, reason: str) -> None:

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import penstock
@@ -36,6 +36,7 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from lake.together import Together
 from penstock.lineage_events import Parent
 from penstock.versions import (
     LateRows,
@@ -170,7 +171,9 @@ class Pipeline:
         with open_source(self.source(source), self.lake) as reader:
             yield reader
 
-    def ingest(self, source: str, table: str, key: str, *, reader: SourceReader | None = None) -> Receipt:
+    def ingest(
+        self, source: str, table: str, key: str, *, reader: SourceReader | None = None, together: Together | None = None
+    ) -> Receipt:
         """Bring one table's rows of one interval into the raw lake.
 
         Args:
@@ -178,6 +181,7 @@ class Pipeline:
             table: table name in that source.
             key: partition key, a calendar day in the source's time zone.
             reader: an open reader to share its snapshot; a new one by default.
+            together: intervals it may share its commit with; its own by default (:func:`lake.publish.publish`).
 
         Raises:
             See ``common/errors.py``; whatever it is, the lake is as it was.
@@ -191,10 +195,12 @@ class Pipeline:
                 return _outside(spec.raw(table), key, "ingest", self.run_id)
             if reader is None:
                 with self.reading(source) as opened:
-                    return self._ingest(spec, table_spec, interval, opened)
-            return self._ingest(spec, table_spec, interval, reader)
+                    return self._ingest(spec, table_spec, interval, opened, together)
+            return self._ingest(spec, table_spec, interval, reader, together)
 
-    def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
+    def _ingest(
+        self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader, together: Together | None
+    ) -> Receipt:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
@@ -206,9 +212,11 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        receipt = self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
-        if receipt.state == "published":
-            self.teller.ingested(spec, table, receipt)
+        took_s = {"extract": time.perf_counter() - started}
+        # The rules of other tables look whole tables up, so these do not wait.
+        receipt = self._audit_and_publish(staged, "raw", "ingest", took_s, together if table.partitioned else None)
+        if together is None or not together.holds(receipt):
+            self.teller.tell(receipt)
         return receipt
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
@@ -287,9 +295,9 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            receipt = self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
-            if receipt.state == "published":
-                self.teller.refined(refined, receipt)
+            took_s = {"refine": time.perf_counter() - started}
+            receipt = self._audit_and_publish(staged, "refined", "refine", took_s, None)
+            self.teller.tell(receipt)
             return receipt
 
     def stale_keys(self, table: str, key: str) -> list[str]:
@@ -359,14 +367,14 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, seconds: dict[str, float]
+        self, staged: StagedBatch, suite_stage: str, stage: str, took_s: dict[str, float], together: Together | None
     ) -> Receipt:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
             same = find_same(self.lake, staged, identity)
             if same is not None:
-                return same.found_unchanged(seconds=seconds)
+                return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
             suite = self._suite(suite_stage, staged.table.name)
             verdict = self.gate.audit_files(
@@ -381,11 +389,10 @@ class Pipeline:
             self.lake.discard(staged)
             raise
         audited = time.perf_counter()
-        seconds = seconds | {"gate": audited - started}
+        seconds = took_s | {"gate": audited - started}
+        named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
         try:
-            receipt = publish_batch(
-                self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
-            )
+            receipt = named(self.lake, staged, verdict, together=together)
         except GateRefused as error:
             self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
             raise
