@@ -164,10 +164,12 @@ def _check(api: AirflowApi, runs: list[Run]) -> None:
 def _show_result(settings: Settings) -> list[str]:
     from penstock import ledger
     from penstock.pipeline import Pipeline
+    from penstock.records import record
     from penstock.status import noticed, quarantine_counts
     from warehouse.releases import Releases
 
     pipeline = Pipeline(settings)
+    record(pipeline)
     entries = ledger.entries(pipeline)
     problems = ledger.problems(entries)
     show.show_ledger(entries, ledger.totals(entries), [], problems, as_json=False)

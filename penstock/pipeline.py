@@ -47,6 +47,7 @@ from penstock.versions import (
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from penstock.anomalies import Anomalies
     from quality.gate import Gate
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
@@ -193,7 +194,14 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
+        staged = self._anomalies.check(staged, "raw")
         return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+
+    @cached_property
+    def _anomalies(self) -> Anomalies:
+        from penstock.anomalies import Anomalies
+
+        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -279,6 +287,7 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
+            staged = self._anomalies.check(staged, "refined")
             return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
 
     def stale_keys(self, table: str, key: str) -> list[str]:

@@ -18,7 +18,9 @@ from common.errors import DataRejected, PenstockError, located
 from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
+from penstock.anomalies import late_tables
 from penstock.pipeline import Pipeline
+from penstock.records import record
 from penstock.versions import Reconciliation
 
 Progress = Callable[[str, int, int, str], None]
@@ -151,6 +153,8 @@ def run(
                 report.seconds[f"build: {step}"] += seconds
         report.seconds["build: in all"] = time.perf_counter() - started
         progress("build", 1, 1, release.id if release else "nothing changed")
+    report.seconds["record"] = record(pipeline).seconds
+    report.notices.extend(late_tables(pipeline))
     return report
 
 
