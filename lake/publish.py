@@ -62,13 +62,18 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
 def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
     """The receipt of the live batch if it is the same work; a batch that was judged before need not be judged again.
 
-    Side effects: then the staged files are deleted.
+    Side effects: then the staged files are deleted. If the same rows came of other batches than before, the live
+    receipt says so from now on; else they would count as outdated for ever.
     """
     live = lake.receipt(staged.table, staged.key)
     if live is None or live.came_as != identity.batch_id:
         return None
     lake.discard(staged)
-    return live.found_unchanged(upstream=staged.upstream, warnings=staged.warnings)
+    if live.upstream != staged.upstream:
+        live = replace(live, upstream=staged.upstream)
+        location = receipt_location(lake.settings.lake_uri, staged.table, live.key, live.attempt)
+        lake.storage.write_json(location, live.to_dict())
+    return live.found_unchanged(warnings=staged.warnings)
 
 
 def publish(

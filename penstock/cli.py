@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_quality, cli_sources
+from penstock import cli_backfill, cli_quality, cli_sources
 from penstock.cli_options import Day, Json, Limit, load_settings, print_json
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
-for command in (*cli_sources.COMMANDS, *cli_quality.COMMANDS):
+for command in (*cli_sources.COMMANDS, *cli_backfill.COMMANDS, *cli_quality.COMMANDS):
     app.command()(command)
 
 AcceptVolume = Annotated[

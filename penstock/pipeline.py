@@ -36,14 +36,8 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
-from penstock.versions import (
-    LateRows,
-    Reconciliation,
-    late_rows,
-    outdated_keys,
-    reconcile_deletes,
-    sync_table_history,
-)
+from penstock import versions
+from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
@@ -229,12 +223,12 @@ class Pipeline:
         spec = self.source(source)
         if spec.table(table).late.beyond == "ignore":
             return LateRows({}, 0, ())
-        return late_rows(self.lake, spec, spec.table(table), reader, known)
+        return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec = self.source(source)
-        return reconcile_deletes(
+        return versions.reconcile_deletes(
             self.lake,
             spec,
             spec.table(table),
@@ -246,7 +240,7 @@ class Pipeline:
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
         spec = self.source(source)
-        return sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
+        return versions.sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
 
     def declare_raw(self) -> None:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
@@ -281,7 +275,7 @@ class Pipeline:
             upstream = refine_stage.upstream_of(self.lake, refined, key)
             if upstream is None:
                 return None
-            code = self._refine_code(table)
+            code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return live.found_unchanged(seconds={})
@@ -312,7 +306,7 @@ class Pipeline:
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
-        return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
+        return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _suite(self, stage: str, table: str) -> Suite:
@@ -321,7 +315,8 @@ class Pipeline:
         return suite_for(stage, table, suites_dir=self.settings.suites)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _refine_code(self, name: str) -> str:
+    def refine_code(self, name: str) -> str:
+        """Digest of what decides how a refined table is made and judged."""
         from pathlib import Path
 
         import polars
