@@ -216,12 +216,14 @@ def run(
     from common.intervals import day_keys
 
     day_keys(start, end)  # a slip of the finger is answered before anything heavy is loaded
+    from penstock.quality_pages import try_to_write_pages
     from penstock.run import run as run_days
     from penstock.show import progress_bars, show_run
 
     pipeline = _pipeline(accept_volume)
     with progress_bars() as progress:
         report = run_days(pipeline, start, end, sources=source, build=build, progress=progress)
+    report.pages = try_to_write_pages(pipeline, report.notices)
     show_run(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 

@@ -62,6 +62,15 @@ def _record(pipeline: Pipeline) -> None:
     record(pipeline)
 
 
+def _write_pages(pipeline: Pipeline) -> None:
+    from penstock.quality_pages import try_to_write_pages
+
+    notices: list[str] = []
+    log.info("quality pages: %s", try_to_write_pages(pipeline, notices))
+    for notice in notices:
+        log.warning("%s", notice)
+
+
 def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, reader: SourceReader) -> None:
     """Count rows that came later than the late window and, where the spec says so, read their days again."""
     found = pipeline.late_rows(source, table, reader, [key])
@@ -136,6 +145,7 @@ def publish(candidate_id: str) -> dict[str, Any]:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
         release = pipeline.build_and_publish()
     _record(pipeline)
+    _write_pages(pipeline)
     return {"candidate": candidate_id, "release": None if release is None else release.id}
 
 
