@@ -37,19 +37,13 @@ from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
+from penstock import versions
 from penstock.lineage_events import Parent
-from penstock.versions import (
-    LateRows,
-    Reconciliation,
-    late_keys,
-    late_rows,
-    outdated_keys,
-    reconcile_deletes,
-    sync_table_history,
-)
+from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from penstock.anomalies import Anomalies
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -212,12 +206,19 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
+        staged = self._anomalies.check(staged, "raw")
         took_s = {"extract": time.perf_counter() - started}
         # The rules of other tables look whole tables up, so these do not wait.
         receipt = self._audit_and_publish(staged, "raw", "ingest", took_s, together if table.partitioned else None)
         if together is None or not together.holds(receipt):
             self.teller.tell(receipt)
         return receipt
+
+    @cached_property
+    def _anomalies(self) -> Anomalies:
+        from penstock.anomalies import Anomalies
+
+        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -230,19 +231,19 @@ class Pipeline:
         An interval that was never published is not late but missing; that is for a backfill.
         """
         spec = self.source(source)
-        return late_keys(self.lake, spec, spec.table(table), key)
+        return versions.late_keys(self.lake, spec, spec.table(table), key)
 
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
         if spec.table(table).late.beyond == "ignore":
             return LateRows({}, 0, ())
-        return late_rows(self.lake, spec, spec.table(table), reader, known)
+        return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec = self.source(source)
-        return reconcile_deletes(
+        return versions.reconcile_deletes(
             self.lake,
             spec,
             spec.table(table),
@@ -254,7 +255,7 @@ class Pipeline:
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
         spec = self.source(source)
-        return sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
+        return versions.sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
 
     def declare_raw(self) -> None:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
@@ -295,6 +296,7 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
+            staged = self._anomalies.check(staged, "refined")
             took_s = {"refine": time.perf_counter() - started}
             receipt = self._audit_and_publish(staged, "refined", "refine", took_s, None)
             self.teller.tell(receipt)
@@ -322,7 +324,7 @@ class Pipeline:
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
-        return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
+        return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _suite(self, stage: str, table: str) -> Suite:
