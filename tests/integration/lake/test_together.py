@@ -128,7 +128,11 @@ def test_what_waits_is_committed_when_there_is_enough_or_the_partition_comes_aga
 
 
 def test_finished_batches_are_committed_although_the_next_one_fails(local: Bench) -> None:
-    with pytest.raises(SourceUnavailable), publishing_together(local.lake) as together:
-        add_all(local, together)
-        raise SourceUnavailable("The source went away.", remedy="wait")
+    def run() -> None:
+        with publishing_together(local.lake) as together:
+            add_all(local, together)
+            raise SourceUnavailable("The source went away.", remedy="wait")
+
+    with pytest.raises(SourceUnavailable):
+        run()
     assert by_day(local) == GOOD
