@@ -15,7 +15,7 @@ commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -85,6 +85,15 @@ class Together:
     def holds(self, receipt: Receipt) -> bool:
         """Whether a receipt is of a batch that was added, and so will be or was among those of :meth:`take`."""
         return receipt.attempt in self._attempts
+
+    def settle(self, tables: Collection[str]) -> None:
+        """Commit what waits if it is of one of these tables: somebody is about to read them.
+
+        Raises:
+            See :func:`commit_prepared`.
+        """
+        if any(str(each.batch.table) in tables for each in self._waiting):
+            self.commit()
 
     def commit(self) -> None:
         """Commit what waits.

@@ -379,6 +379,8 @@ class Pipeline:
                 return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
             suite = self._suite(suite_stage, staged.table.name)
+            if together is not None:
+                together.settle(suite.references)
             verdict = self.gate.audit_files(
                 suite,
                 [engine_path(location) for location in staged.files],
