@@ -53,6 +53,10 @@ class Settings(BaseModel):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
+    lineage_url: str = Field(
+        default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
+    )
+    lineage_api_key: SecretStr = Field(default=SecretStr(""), description="Sent to it as a bearer token.")
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",

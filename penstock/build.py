@@ -26,6 +26,7 @@ from lake.paths import WHOLE, TableId
 from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
 from penstock.facts import FACTS
+from penstock.lineage_told import models_made_of
 from penstock.records import record
 from penstock.volume import record_refusal
 from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
@@ -96,7 +97,7 @@ def _build(pipeline: Pipeline, *, full_refresh: bool) -> Candidate | None:
         return None
     candidate = releases.new_candidate(from_scratch=anew)
     try:
-        manifest = _fill(pipeline, candidate, pins, changed, anew=anew)
+        manifest = _fill(pipeline, candidate, pins, changed, anew=anew, before=before)
         releases.seal(candidate, {"code": code, **manifest})
     except BaseException:
         releases.discard(candidate)
@@ -111,6 +112,7 @@ def _fill(
     changed: Mapping[str, list[str] | None],
     *,
     anew: bool,
+    before: Mapping[str, Any],
 ) -> dict[str, Any]:
     lake, settings = pipeline.lake, pipeline.settings
     files = {name: LakeTableFiles(*lake.columns(TableId("refined", name)), pin.paths) for name, pin in pins.items()}
@@ -150,6 +152,9 @@ def _fill(
         "full_refresh": anew,
         "tables": tables,
         "models": result.to_dict(),
+        "lineage": before["lineage"]
+        if not anew and "lineage" in before
+        else models_made_of(result.manifest_path, pipeline.refined_tables()),
         "verdicts": verdicts,
         "history": history,
         "seconds": {"models": round(modelled - started, 3), "gate": round(audited - modelled, 3)},
@@ -241,9 +246,7 @@ def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
     """
     with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
         releases = Releases(pipeline.settings.warehouse)
-        release = releases.publish(releases.candidate(candidate_id))
-        releases.retain(pipeline.settings.keep_releases)
-        return release
+        return _publish(pipeline, releases, releases.candidate(candidate_id))
 
 
 def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Release | None:
@@ -256,7 +259,11 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
         candidate = _build(pipeline, full_refresh=full_refresh)
         if candidate is None:
             return None
-        releases = Releases(pipeline.settings.warehouse)
-        release = releases.publish(candidate)
-        releases.retain(pipeline.settings.keep_releases)
-        return release
+        return _publish(pipeline, Releases(pipeline.settings.warehouse), candidate)
+
+
+def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate) -> Release:
+    release = releases.publish(candidate)
+    releases.retain(pipeline.settings.keep_releases)
+    pipeline.teller.released(release)
+    return release

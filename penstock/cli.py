@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_quality, cli_sources
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_sources
 from penstock.cli_options import Day, Json, Limit, load_settings, print_json
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ app = typer.Typer(
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(cli_quality.contract_app, name="contract")
-for command in (*cli_sources.COMMANDS, *cli_backfill.COMMANDS, *cli_quality.COMMANDS):
+for command in (
+    *cli_sources.COMMANDS,
+    *cli_backfill.COMMANDS,
+    *cli_lineage.COMMANDS,
+    *cli_quality.COMMANDS,
+):
     app.command()(command)
 
 AcceptVolume = Annotated[

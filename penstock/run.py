@@ -19,6 +19,7 @@ from common.errors import DataRejected, PenstockError, TransientError, located
 from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
+from lake.together import publishing_together
 from penstock.anomalies import late_tables
 from penstock.pipeline import Pipeline
 from penstock.records import record
@@ -195,12 +196,19 @@ def _ingest(
     last = max(key for keys in keys_by_table.values() for key in keys) if keys_by_table else report.start
     stage = f"ingest {source}"
     progress(stage, 0, len(whole) + sum(map(len, keys_by_table.values())), "connecting")
-    with _opened(pipeline, source, report) as reader:
+    with _opened(pipeline, source, report) as reader, publishing_together(pipeline.lake) as together:
         keys_by_table = _with_reopened(pipeline, source, keys_by_table, report, reader)
         steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
         for done, (table, key) in enumerate(steps, start=1):
             with _refusals_go_on(report):
-                report.add(pipeline.ingest(source, table, key, reader=reader))
+                receipt = pipeline.ingest(source, table, key, reader=reader, together=together)
+                if not together.holds(receipt):
+                    report.add(receipt)
+            if done == len(steps) or steps[done][0] != table:
+                together.commit()  # what waits of one table is not seen by the rules of the next
+            for landed in together.take():
+                pipeline.teller.tell(landed)
+                report.add(landed)
             progress(stage, done, len(steps), f"{table} {key}")
 
 

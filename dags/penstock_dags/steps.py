@@ -16,6 +16,7 @@ from common.errors import CommitConflict, DataRejected, PenstockError, UnknownNa
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
     from lake.batches import Receipt
+    from penstock.lineage_events import Parent
     from penstock.pipeline import Pipeline
     from warehouse.releases import Release
 
@@ -164,4 +165,14 @@ def _pipeline(connections: set[str]) -> Pipeline:
     if "://" in settings.lake_uri:
         connections = connections | {settings.lake_connection}
     found = airflow_connections(connections)
-    return Pipeline(Settings.load(connections=found) if found else settings)
+    return Pipeline(Settings.load(connections=found) if found else settings, parent=_this_task())
+
+
+def _this_task() -> Parent:
+    """This task of Airflow, under its own names, as what lineage events call their parent."""
+    from airflow.sdk import get_current_context
+
+    from penstock.lineage_events import Parent
+
+    task = get_current_context()["ti"]
+    return Parent(f"{task.dag_id}.{task.task_id}", f"{task.run_id}[{task.map_index}]")
