@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import penstock
 from common.errors import GateRefused, UnknownName, located
@@ -38,12 +38,12 @@ from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
+from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
-    from penstock.anomalies import Anomalies
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -80,6 +80,7 @@ class Pipeline:
         self.lake = Lake(settings, clock=clock)
         self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
+        self._anomalies = Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -125,18 +126,14 @@ class Pipeline:
     @cached_property
     def gate(self) -> Gate:
         """The one gate of this process: Great Expectations is loaded once."""
-        from lake.engine import prepare_statements
+        from lake.engine import prepare
         from quality.gate import Gate
-
-        def prepare(connection: Any) -> None:
-            for statement in prepare_statements(self.settings):
-                connection.execute(statement)
 
         return Gate(
             memory_limit_mb=self.settings.memory_limit_mb,
             threads=self.settings.threads,
             spill_directory=self.settings.home / "tmp",
-            prepare_connection=prepare,
+            prepare_connection=partial(prepare, self.settings),
         )
 
     @cached_property
@@ -185,7 +182,7 @@ class Pipeline:
         with located(source=source, table=table, interval=key):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
-            if not _covers(table_spec, interval):
+            if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
                 return _outside(spec.raw(table), key, "ingest", self.run_id)
             if reader is None:
                 with self.reading(source) as opened:
@@ -214,12 +211,6 @@ class Pipeline:
             self.teller.tell(receipt)
         return receipt
 
-    @cached_property
-    def _anomalies(self) -> Anomalies:
-        from penstock.anomalies import Anomalies
-
-        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
-
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
         suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
@@ -236,8 +227,6 @@ class Pipeline:
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
-        if spec.table(table).late.beyond == "ignore":
-            return LateRows({}, 0, ())
         return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
@@ -314,8 +303,7 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = []
-        stale += self.rewritten_keys(table, {*late, key})
+        stale = list(self.rewritten_keys(table, {*late, key}))
         for each in sorted(late):
             live = self.lake.receipt(refine_stage.refined_id(refined), each)
             if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
@@ -408,10 +396,6 @@ class Pipeline:
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _covers(table: TableSpec, interval: Interval) -> bool:
-    return table.coverage is None or table.coverage.holds(interval.day)
 
 
 def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:

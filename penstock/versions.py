@@ -170,7 +170,7 @@ def late_rows(lake: Lake, spec: SourceSpec, table: TableSpec, reader: SourceRead
     Raises:
         SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
     """
-    if not isinstance(reader, ComparesKeys):
+    if table.late.beyond == "ignore" or not isinstance(reader, ComparesKeys):
         return LateRows({}, 0, ())
     raw = spec.raw(table.name)
     by_day = reader.rows_by_day(table)
