@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ class Run:
         run_type: ``scheduled``, ``backfill``, ``asset_triggered`` or ``manual``.
         queued_at: when it was created.
         ended_at: when it ended, None until then.
+        conf: what it was started with.
+        note: what somebody wrote on it.
     """
 
     dag_id: str
@@ -32,6 +34,8 @@ class Run:
     run_type: str
     queued_at: datetime | None
     ended_at: datetime | None
+    conf: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def read_run(answer: Mapping[str, Any]) -> Run:
         run_type=answer["run_type"],
         queued_at=_instant(answer["queued_at"]),
         ended_at=_instant(answer["end_date"]),
+        conf=answer.get("conf") or {},
+        note=answer.get("note") or "",
     )
 
 

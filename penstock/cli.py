@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(cli_backfill.backfill_app, name="backfill")
 for command in (*cli_sources.COMMANDS, *cli_backfill.COMMANDS):
     app.command()(command)
 

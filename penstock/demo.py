@@ -99,10 +99,10 @@ def remove_all(settings: Settings) -> None:
 
 
 def expected_dags(settings: Settings) -> list[str]:
-    """The DAGs that the specs make: one to ingest each source, and the build."""
+    """The DAGs that there are: one to ingest each source, the build, and backfills."""
     from ingestion.spec import load_sources
 
-    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse"]
+    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse", "backfill"]
 
 
 def run_demo(settings: Settings, *, days: int) -> int:

@@ -115,6 +115,10 @@ class Scheduler:
         sessions = self._state().get("sessions", {})
         return set(sessions) == set(COMPONENTS) and all(_is_leader(record) for record in sessions.values())
 
+    def was_started(self) -> bool:
+        """Whether it was started and not stopped since, alive or not."""
+        return bool(self._state().get("sessions"))
+
     def start(self, *, timeout_s: float = 180.0) -> None:
         """Start what is not running and wait until it is healthy. Does nothing when all is up.
 
@@ -338,6 +342,7 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     """Pools the DAGs need: their slots and what they are for (see ``dags/penstock_dags/defaults.py``)."""
     return {
         "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
+        "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
         "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
     }
 

@@ -28,7 +28,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
     those that did not change cost one read and no commit.
     """
-    pipeline = _pipeline({connection})
+    pipeline = pipeline_for({connection})
     with pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
@@ -78,7 +78,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     """
     from transformations.refine import REFINED
 
-    pipeline, receipts, errors = _pipeline(set()), [], []
+    pipeline, receipts, errors = pipeline_for(set()), [], []
     for table in REFINED:
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
@@ -98,7 +98,7 @@ def refine(key: str) -> list[dict[str, Any]]:
 
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
-    candidate = _pipeline(set()).build()
+    candidate = pipeline_for(set()).build()
     return None if candidate is None else candidate.id
 
 
@@ -109,7 +109,7 @@ def publish(candidate_id: str) -> dict[str, Any]:
     killed behind the pointer's move. Whatever is still missing from the current release is then built and published
     here; if nothing is, somebody has done this run's work, and that is success.
     """
-    pipeline = _pipeline(set())
+    pipeline = pipeline_for(set())
     try:
         release = pipeline.publish(candidate_id)
     except (CommitConflict, UnknownName) as error:
@@ -125,7 +125,8 @@ def _reference(receipt: Receipt) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in names}
 
 
-def _pipeline(connections: set[str]) -> Pipeline:
+def pipeline_for(connections: set[str]) -> Pipeline:
+    """A pipeline with the settings of this process and, of these connections, those that Airflow knows."""
     from common.settings import Settings
     from dags.penstock_dags.connections import airflow_connections
     from penstock.pipeline import Pipeline
