@@ -48,6 +48,7 @@ class TaskRun:
         label: readable name of a mapped task, for ingest its table; the task's name otherwise.
         state: Airflow's state of it; None when not scheduled yet.
         try_number: attempt, from 1.
+        pool: the pool it takes its slots from.
         pid: process of the attempt on its machine, where known.
     """
 
@@ -58,6 +59,7 @@ class TaskRun:
     label: str
     state: str | None
     try_number: int
+    pool: str
     pid: int | None
 
 
@@ -105,6 +107,7 @@ def read_task(answer: Mapping[str, Any]) -> TaskRun:
         label=answer["rendered_map_index"] or answer["task_id"],
         state=answer["state"],
         try_number=answer["try_number"],
+        pool=answer["pool"],
         pid=answer["pid"],
     )
 

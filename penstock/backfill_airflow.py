@@ -26,6 +26,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from common.errors import BuildFailed, PenstockError, UnknownName, UsageError
+from lake.paths import WHOLE
 from penstock.airflow_api import FINISHED, AirflowApi, Run, patiently
 from penstock.backfill_plan import Span, Wish, allowance, day_after, next_span, remaining
 
@@ -163,9 +164,16 @@ def advance(api: AirflowApi, backfill_id: str, plan: Mapping[str, Any], now: dat
                 max_active_runs=wish.parallel,
                 reprocess="completed",
                 newest_first=wish.newest_first,
-                conf={CARRIED: backfill_id, "tables": list(span.tables)},
+                conf={CARRIED: backfill_id, "tables": list(span.tables), "skip": _unwanted(plan, source, span)},
             )
     return done
+
+
+def _unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
+    """Tasks of a source's DAG with nothing to do for a span: the release comes at the end, and whole tables once."""
+    whole = {each["table"] for each in plan["ingest"] if each["keys"] == [WHOLE]}
+    has_whole = any(f"raw.{source}__{table}" in whole for table in span.tables)
+    return ["announce"] if has_whole else ["ingest_snapshots", "announce"]
 
 
 def plan_of(api: AirflowApi, backfill_id: str) -> dict[str, Any] | None:

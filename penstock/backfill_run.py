@@ -104,14 +104,17 @@ def follow(api: AirflowApi, backfill_id: str) -> dict[str, Any]:
     from penstock import backfill_airflow
     from penstock.airflow_api import FINISHED
 
-    answered = time.monotonic()
+    answered, shown = time.monotonic(), dict[str, tuple[int, int, int]]()
     with progress_bars() as progress:
         while True:
             asked = time.monotonic()
             try:
                 run = backfill_airflow.run_of(api, backfill_id)
-                for stage, (done, failed, total) in backfill_airflow.progress_of(api, backfill_id).items():
-                    progress(stage, done, total, f"{failed} failed" if failed else "")
+                found = backfill_airflow.progress_of(api, backfill_id)
+                for stage, (done, failed, total) in found.items():
+                    if shown.get(stage) != found[stage]:
+                        progress(stage, done, total, f"{failed} failed" if failed else "")
+                shown = found
                 answered = time.monotonic()
                 if run.state in FINISHED:
                     break
@@ -120,6 +123,11 @@ def follow(api: AirflowApi, backfill_id: str) -> dict[str, Any]:
                     raise
             time.sleep(max(_POLL_S, 9 * (time.monotonic() - asked)))
     summary = backfill_airflow.summary_of(api, backfill_id)
+    if summary is None and run.note:
+        raise TerminalError(
+            f"Backfill {backfill_id} was {run.note}; no release was built, what it ingested stays.",
+            remedy="run the same command again: it goes on from there",
+        )
     if summary is None:
         logs = "\n".join(f"{task}:\n{text}" for task, text in api.failures(run).items())
         raise TerminalError(

@@ -322,8 +322,8 @@ def rollback(
     from warehouse.releases import Releases
 
     warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0):
-        now = Releases(warehouse).rollback(release)
+    with lease(warehouse, wait_s=60.0) as held:
+        now = Releases(warehouse, held).rollback(release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

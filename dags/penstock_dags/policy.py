@@ -31,9 +31,18 @@ settings.task_instance_mutation_hook.is_noop = False  # type: ignore[attr-define
 
 @hookimpl
 def task_instance_mutation_hook(task_instance: Any, dag_run: Any) -> None:
-    """Put an ingest task of a backfill's run into the pool of backfills, behind everything else."""
+    """Put an ingest task of a backfill's run into the pool of backfills, behind everything else.
+
+    A task that the backfill does not want is skipped here, which saves the process that would find out. (The DAG skips
+    it as well: its own check serves an Airflow that does not ask this policy.)
+    """
     # While a task instance is made it does not have its run yet, but the run's id.
     run_type = dag_run.run_type if dag_run is not None else str(task_instance.run_id).partition("__")[0]
-    if run_type == "backfill" and task_instance.pool == SOURCE_POOL and task_instance.dag_id.startswith("ingest_"):
+    if run_type != "backfill" or not task_instance.dag_id.startswith("ingest_"):
+        return
+    if task_instance.pool == SOURCE_POOL:
         task_instance.pool = BACKFILL_POOL
         task_instance.priority_weight = 0
+    conf = (dag_run.conf if dag_run is not None else None) or {}
+    if task_instance.state is None and task_instance.task_id in conf.get("skip", ()):
+        task_instance.state = "skipped"
