@@ -329,10 +329,9 @@ class Scheduler:
 
     def _state(self) -> dict[str, Any]:
         try:
-            state = json.loads((self.folder / "sessions.json").read_text())
+            return dict(json.loads((self.folder / "sessions.json").read_text()))
         except FileNotFoundError:
             return {}
-        return dict(state)
 
     def _save(self, state: Mapping[str, object]) -> None:
         write_atomic(self.folder / "sessions.json", json.dumps(state, indent=2), mode=0o600)

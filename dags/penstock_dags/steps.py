@@ -99,7 +99,11 @@ def refine(key: str) -> list[dict[str, Any]]:
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
     candidate = pipeline_for(set()).build()
-    return None if candidate is None else candidate.id
+    if candidate is None:
+        return None
+    for model in _models(candidate.manifest):
+        log.info("%(name)s: %(status)s, %(rows)s rows, %(seconds).2f s", model)
+    return candidate.id
 
 
 def publish(candidate_id: str) -> dict[str, Any]:
@@ -116,7 +120,17 @@ def publish(candidate_id: str) -> dict[str, Any]:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
         superseding = pipeline.build_and_publish()
         return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
-    return {"candidate": candidate_id, "release": release.id}
+    return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
+
+
+def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What became of each model of a build: its status, rows and seconds."""
+    nodes = manifest.get("models", {}).get("nodes", ())
+    return [
+        {name: node[name] for name in ("name", "status", "rows", "seconds")}
+        for node in nodes
+        if node["kind"] == "model"
+    ]
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:

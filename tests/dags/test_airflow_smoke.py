@@ -95,6 +95,16 @@ def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, 
     assert Releases(pipeline.settings.warehouse).current() is not None
 
 
+def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset(api: AirflowApi) -> None:
+    (run,) = api.runs(BUILD)
+    (build,) = [task for task in api.task_instances(BUILD, run.run_id) if task.task_id == "build"]
+    assert "fct_flights: success, 842 rows" in api.log(build)
+    events = api.call("GET", "/api/v2/assets/events?source_dag_id=build_warehouse")["asset_events"]
+    models = {model["name"]: model for model in events[0]["extra"]["models"]}
+    assert models["fct_flights"]["rows"] == 842
+    assert models["mart_weather_delay"]["seconds"] > 0
+
+
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
     (run,) = api.runs("ingest_flightops")
     labels = {task.label for task in api.task_instances(run.dag_id, run.run_id) if task.map_index >= 0}
