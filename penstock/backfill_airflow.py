@@ -34,6 +34,9 @@ DAG_ID = "backfill"
 CARRIED = "penstock_backfill"
 """Key under which the runs of a backfill carry its id."""
 
+_LISTED = 20
+"""How many backfills are listed; each costs some requests."""
+
 Action = Literal["pause", "resume", "cancel"]
 
 _NOTES: Mapping[str, str] = {"pause": "paused", "resume": "", "cancel": "cancelled"}
@@ -76,7 +79,7 @@ def status(api: AirflowApi, backfill_id: str | None = None) -> list[dict[str, An
     runs = [run for run in _backfills(api) if backfill_id in {None, run.run_id}]
     if backfill_id is not None and not runs:
         raise UnknownName(f"There is no backfill {backfill_id!r}.", remedy="see 'penstock backfill status'")
-    return [_status(api, run) for run in runs]
+    return [_status(api, run) for run in runs[:_LISTED]]
 
 
 def control(api: AirflowApi, action: Action, backfill_id: str | None = None) -> dict[str, Any]:

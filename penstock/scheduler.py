@@ -238,8 +238,7 @@ class Scheduler:
             },
             "api_auth": {"jwt_secret": old.get("api_auth", "jwt_secret", fallback=secrets.token_urlsafe(48))},
             "dag_processor": {"parsing_processes": 1, "refresh_interval": 30},
-            # A supervisor that misses its task's last breath sleeps for this long (s): 5 by default, which doubles the
-            # time of short tasks.
+            # A supervisor that misses its task's last breath sleeps for this long (s); Airflow's 5 double short tasks.
             "workers": {"execution_api_timeout": 60, "min_heartbeat_interval": 1},
             # A task whose supervisor is dead too (power cut, kill of everything) is tried again after this long (s).
             "scheduler": {"task_instance_heartbeat_timeout": 120},
