@@ -18,6 +18,7 @@ from common.errors import DataRejected
 from penstock.backfill import Plan, refine_work, summarize
 from penstock.backfill_plan import allowance
 from penstock.pipeline import Pipeline
+from penstock.records import record
 from penstock.run import Progress
 
 
@@ -66,6 +67,7 @@ def run_local(
         progress("build", 1, 1, release or "nothing changed")
     except _Stopped:
         pass
+    record(pipeline)
     summary = summarize(pipeline, plan.to_dict(), release)
     return {**summary, "stopped": bool(refusals and plan.wish.stop_on_failure)}
 

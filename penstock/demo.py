@@ -141,10 +141,13 @@ def _backfill(settings: Settings, scheduler: Scheduler, start: str, end: str) ->
 def _show_result(settings: Settings) -> list[str]:
     from penstock import ledger
     from penstock.pipeline import Pipeline
+    from penstock.quality_pages import write_pages
+    from penstock.records import record
     from penstock.status import noticed, quarantine_counts
     from warehouse.releases import Releases
 
     pipeline = Pipeline(settings)
+    record(pipeline)
     entries = ledger.entries(pipeline)
     problems = ledger.problems(entries)
     show.show_ledger(entries, ledger.totals(entries), [], problems, as_json=False)
@@ -152,6 +155,7 @@ def _show_result(settings: Settings) -> list[str]:
     show.print_table("What the gates noticed", noticed(pipeline), columns)
     show.show_quarantine_list(quarantine_counts(pipeline), as_json=False)
     show.show_releases(Releases(settings.warehouse).all()[-3:], as_json=False)
+    show.say(f"Quality pages: {write_pages(pipeline)}")
     for title, sql in QUERIES:
         show.say(f'\n{title}:\n  penstock query "{sql}"')
         with connect(settings=settings) as connection:

@@ -131,6 +131,17 @@ def reconcile_deletes(
         )
 
 
+def late_keys(lake: Lake, spec: SourceSpec, table: TableSpec, key: str) -> list[str]:
+    """Published intervals before ``key`` whose end is within the late window before it."""
+    cursor = table.cursor
+    if cursor is None or not cursor.late_window_s:
+        return []
+    start = day_interval(key, spec.time_zone).start
+    published = sorted(each for each in lake.live_attempts(spec.raw(table.name)) if each < key)
+    ages_s = {each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published}
+    return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+
+
 @dataclass(frozen=True)
 class LateRows:
     """Rows that no run will come across by itself.

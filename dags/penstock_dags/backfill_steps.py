@@ -92,8 +92,11 @@ def summary(planned: Mapping[str, Any], release: str | None, *, built: bool) -> 
         built: whether it came as far as to build.
     """
     from penstock.backfill import summarize
+    from penstock.records import record
 
-    found = summarize(pipeline_for(set()), planned, release)
+    pipeline = pipeline_for(set())
+    record(pipeline)  # refused batches, too: no build may have come behind them
+    found = summarize(pipeline, planned, release)
     for each in found["not_done"]:
         log.warning("%s: %s %s: %s", each["state"], each["table"], each["interval"], each["reason"])
     return {**found, "stopped": not built}
