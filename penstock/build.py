@@ -31,7 +31,7 @@ from penstock.records import record
 from penstock.volume import record_refusal
 from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
 from warehouse.inspect import describe_tables
-from warehouse.lease import lease
+from warehouse.lease import Lease, lease
 from warehouse.releases import Candidate, Release, Releases
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        return _build(pipeline, full_refresh=full_refresh)
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        return _build(pipeline, held, full_refresh=full_refresh)
 
 
-def _build(pipeline: Pipeline, *, full_refresh: bool) -> Candidate | None:
-    releases = Releases(pipeline.settings.warehouse)
+def _build(pipeline: Pipeline, held: Lease, *, full_refresh: bool) -> Candidate | None:
+    releases = Releases(pipeline.settings.warehouse, held)
     current = releases.current()
     before: Mapping[str, Any] = current.manifest if current else {}
     pins = pin_lake(pipeline)
@@ -244,8 +244,8 @@ def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
         CommitConflict: another release was published since the candidate was begun.
         LeaseHeld: another build is at work.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        releases = Releases(pipeline.settings.warehouse)
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        releases = Releases(pipeline.settings.warehouse, held)
         return _publish(pipeline, releases, releases.candidate(candidate_id))
 
 
@@ -255,11 +255,11 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
     Returns:
         The new release; None if there was nothing to do.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        candidate = _build(pipeline, full_refresh=full_refresh)
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        candidate = _build(pipeline, held, full_refresh=full_refresh)
         if candidate is None:
             return None
-        return _publish(pipeline, Releases(pipeline.settings.warehouse), candidate)
+        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate)
 
 
 def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate) -> Release:

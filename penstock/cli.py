@@ -38,6 +38,7 @@ app = typer.Typer(
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(cli_quality.contract_app, name="contract")
+app.add_typer(cli_backfill.backfill_app, name="backfill")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
@@ -329,8 +330,8 @@ def rollback(
     from warehouse.releases import Releases
 
     warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0):
-        now = Releases(warehouse).rollback(release)
+    with lease(warehouse, wait_s=60.0) as held:
+        now = Releases(warehouse, held).rollback(release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:
