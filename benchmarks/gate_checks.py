@@ -14,7 +14,7 @@ NOT_NULL = (
     "l_shipdate",
     "l_comment",
 )
-BETWEEN = {
+BETWEEN: dict[str, tuple[float, float]] = {
     "l_linenumber": (1, 7),
     "l_quantity": (1, 50),
     "l_extendedprice": (900, 105_000),
@@ -27,13 +27,13 @@ IN_SET = {
     "l_shipinstruct": ("COLLECT COD", "DELIVER IN PERSON", "NONE", "TAKE BACK RETURN"),
     "l_shipmode": ("AIR", "FOB", "MAIL", "RAIL", "REG AIR", "SHIP", "TRUCK"),
 }
-LENGTHS = {"l_comment": (1, 44)}
+LENGTHS: dict[str, tuple[float, float]] = {"l_comment": (1, 44)}
 REGEX = {"l_shipmode": "^[A-Z ]+$"}
 LATER = (("l_receiptdate", "l_shipdate"),)
 """The first column is the later one."""
 
-MEAN = {"l_quantity": (20, 30)}
-MAX = {"l_discount": (0.05, 0.1)}
+MEAN: dict[str, tuple[float, float]] = {"l_quantity": (20, 30)}
+MAX: dict[str, tuple[float, float]] = {"l_discount": (0.05, 0.1)}
 QUERY = "l_shipdate < date '1992-01-01' or l_commitdate > date '1998-12-31'"
 """True on a bad row."""
 
@@ -69,7 +69,7 @@ def rules() -> list[tuple[str, str, dict[str, object]]]:
     for name, regex in REGEX.items():
         made.append((f"{name}_shape", f"{value}match_regex", {"column": name, "regex": regex}))
     for later, earlier in LATER:
-        pair = {"column_A": later, "column_B": earlier}
+        pair: dict[str, object] = {"column_A": later, "column_B": earlier}
         made.append((f"{later}_after", "expect_column_pair_values_a_to_be_greater_than_b", pair))
     for name, (low, high) in MEAN.items():
         mean = {"column": name, "min_value": low, "max_value": high}

@@ -61,6 +61,12 @@ def prepare_statements(settings: Settings) -> list[str]:
     return [*statements, f"CREATE OR REPLACE SECRET penstock_lake (TYPE s3, PROVIDER config, {options})"]
 
 
+def prepare(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let a DuckDB connection read the lake."""
+    for statement in prepare_statements(settings):
+        connection.execute(statement)
+
+
 def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that can read and write the lake's Parquet files. Take a cursor for each piece of work."""
     spill = settings.home / "tmp"
@@ -78,8 +84,7 @@ def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
     )
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        for statement in prepare_statements(settings):
-            connection.execute(statement)
+        prepare(settings, connection)
     except BaseException:
         connection.close()
         raise
@@ -91,6 +96,8 @@ def open_scanner(settings: Settings) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         config={
             "threads": 1,
+            # One thread writes rows as they come either way; asked to keep their order DuckDB collects them first.
+            "preserve_insertion_order": False,
             "memory_limit": f"{settings.memory_limit_mb}MB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_sources, cli_suites
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_sources, cli_suites
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -39,7 +39,14 @@ app = typer.Typer(
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
-for command in cli_sources.COMMANDS:
+app.add_typer(cli_quality.contract_app, name="contract")
+app.add_typer(cli_backfill.backfill_app, name="backfill")
+for command in (
+    *cli_sources.COMMANDS,
+    *cli_backfill.COMMANDS,
+    *cli_lineage.COMMANDS,
+    *cli_quality.COMMANDS,
+):
     app.command()(command)
 
 
@@ -217,12 +224,14 @@ def run(
     from common.intervals import day_keys
 
     day_keys(start, end)  # a slip of the finger is answered before anything heavy is loaded
+    from penstock.quality_pages import try_to_write_pages
     from penstock.run import run as run_days
     from penstock.show import progress_bars, show_run
 
     pipeline = _pipeline(accept_volume)
     with progress_bars() as progress:
         report = run_days(pipeline, start, end, sources=source, build=build, progress=progress)
+    report.pages = try_to_write_pages(pipeline, report.notices)
     show_run(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 
@@ -322,8 +331,8 @@ def rollback(
     from warehouse.releases import Releases
 
     warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0):
-        now = Releases(warehouse).rollback(release)
+    with lease(warehouse, wait_s=60.0) as held:
+        now = Releases(warehouse, held).rollback(release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

@@ -18,12 +18,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING
 
 import penstock
-from common.errors import UnknownName, located
-from common.hashing import digest, file_digest
+from common.errors import GateRefused, UnknownName, located
+from common.hashing import digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
@@ -37,18 +37,16 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from lake.together import Together
+from penstock import versions
+from penstock.anomalies import Anomalies
+from penstock.lineage_events import Parent
 from penstock.suites import fresh_since
-from penstock.versions import (
-    LateRows,
-    Reconciliation,
-    late_rows,
-    outdated_keys,
-    reconcile_deletes,
-    sync_table_history,
-)
+from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
@@ -63,8 +61,8 @@ class Pipeline:
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
-        accept_refusal: who answers for batches that their gate refuses, and why; they are then published, without the
-            rejected rows. What a gate could not judge stays refused.
+        accept_refusal: who answers for batches that their gate refuses, and why (see ``common/verdict.py``).
+        parent: what started the work, for lineage; this run by default.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -78,13 +76,16 @@ class Pipeline:
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
         accept_refusal: Signed | None = None,
+        parent: Parent | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
         self._accept_refusal = accept_refusal
+        self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
+        self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -134,6 +135,13 @@ class Pipeline:
 
         return make_gate(self.settings)
 
+    @cached_property
+    def teller(self) -> Teller:
+        """Tells of what was published, for lineage."""
+        from penstock.lineage_told import Teller
+
+        return Teller(self.lake, self._sources.values(), self._parent)
+
     # -- ingest ----------------------------------------------------------------------------------------------------
 
     def refuse_future(self, source: str, table: str, key: str) -> None:
@@ -153,7 +161,9 @@ class Pipeline:
         with open_source(self.source(source), self.lake) as reader:
             yield reader
 
-    def ingest(self, source: str, table: str, key: str, *, reader: SourceReader | None = None) -> Receipt:
+    def ingest(
+        self, source: str, table: str, key: str, *, reader: SourceReader | None = None, together: Together | None = None
+    ) -> Receipt:
         """Bring one table's rows of one interval into the raw lake.
 
         Args:
@@ -161,6 +171,7 @@ class Pipeline:
             table: table name in that source.
             key: partition key, a calendar day in the source's time zone.
             reader: an open reader to share its snapshot; a new one by default.
+            together: intervals it may share its commit with; its own by default (:func:`lake.publish.publish`).
 
         Raises:
             See ``common/errors.py``; whatever it is, the lake is as it was.
@@ -170,14 +181,16 @@ class Pipeline:
         with located(source=source, table=table, interval=key):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
-            if not _covers(table_spec, interval):
+            if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
                 return _outside(spec.raw(table), key, "ingest", self.run_id)
             if reader is None:
                 with self.reading(source) as opened:
-                    return self._ingest(spec, table_spec, interval, opened)
-            return self._ingest(spec, table_spec, interval, reader)
+                    return self._ingest(spec, table_spec, interval, opened, together)
+            return self._ingest(spec, table_spec, interval, reader, together)
 
-    def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
+    def _ingest(
+        self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader, together: Together | None
+    ) -> Receipt:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
@@ -189,9 +202,14 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        seconds = {"extract": time.perf_counter() - started}
+        staged = self._anomalies.check(staged)
+        took_s = {"extract": time.perf_counter() - started}
         since = fresh_since(spec, table, interval.end if table.partitioned else self.lake.clock())
-        return self._audit_and_publish(staged, "ingest", seconds, since)
+        # The rules of other tables look whole tables up, so these do not wait.
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None, **since)
+        if together is None or not together.holds(receipt):
+            self.teller.tell(receipt)
+        return receipt
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -204,27 +222,17 @@ class Pipeline:
         An interval that was never published is not late but missing; that is for a backfill.
         """
         spec = self.source(source)
-        cursor = spec.table(table).cursor
-        if cursor is None or not cursor.late_window_s:
-            return []
-        start = day_interval(key, spec.time_zone).start
-        published = sorted(self.lake.live_attempts(spec.raw(table)))
-        ages_s = {
-            each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published if each < key
-        }
-        return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+        return versions.late_keys(self.lake, spec, spec.table(table), key)
 
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
-        if spec.table(table).late.beyond == "ignore":
-            return LateRows({}, 0, ())
-        return late_rows(self.lake, spec, spec.table(table), reader, known)
+        return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec = self.source(source)
-        return reconcile_deletes(
+        return versions.reconcile_deletes(
             self.lake,
             spec,
             spec.table(table),
@@ -236,7 +244,7 @@ class Pipeline:
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
         spec = self.source(source)
-        return sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
+        return versions.sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
 
     def declare_raw(self) -> None:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
@@ -271,13 +279,17 @@ class Pipeline:
             upstream = refine_stage.upstream_of(self.lake, refined, key)
             if upstream is None:
                 return None
-            code = self._refine_code(table)
+            code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            return self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
+            staged = self._anomalies.check(staged)
+            took_s = {"refine": time.perf_counter() - started}
+            receipt = self._audit_and_publish(staged, "refine", took_s, None)
+            self.teller.tell(receipt)
+            return receipt
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -291,8 +303,7 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = []
-        stale += self.rewritten_keys(table, {*late, key})
+        stale = list(self.rewritten_keys(table, {*late, key}))
         for each in sorted(late):
             live = self.lake.receipt(refine_stage.refined_id(refined), each)
             if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
@@ -301,7 +312,7 @@ class Pipeline:
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
-        return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
+        return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def suite(self, table: TableId) -> Suite:
@@ -311,17 +322,12 @@ class Pipeline:
         return effective_suite(self.settings, self._sources, table)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _refine_code(self, name: str) -> str:
-        from pathlib import Path
+    def refine_code(self, name: str) -> str:
+        """Digest of what decides how a refined table is made and judged."""
+        from transformations.refine.stage import code_of_functions
 
-        import polars
-
-        import transformations.refine
-
-        folder = Path(transformations.refine.__file__).parent
-        modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
         suite = self.suite(TableId("refined", name)).model_dump(mode="json")
-        return digest(penstock.__version__, polars.__version__, modules, suite)
+        return digest(penstock.__version__, *code_of_functions(), suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
 
@@ -346,20 +352,18 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self,
-        staged: StagedBatch,
-        stage: str,
-        seconds: dict[str, float],
-        parameters: Mapping[str, Any] | None = None,
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None, **parameters: str
     ) -> Receipt:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
             same = find_same(self.lake, staged, identity)
             if same is not None:
-                return same.found_unchanged(seconds=seconds)
+                return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
             suite = self.suite(staged.table)
+            if together is not None:
+                together.settle(suite.references)
             verdict = self.gate.audit_files(
                 suite,
                 [engine_path(location) for location in staged.files],
@@ -375,10 +379,13 @@ class Pipeline:
             self.lake.discard(staged)
             raise
         audited = time.perf_counter()
-        seconds = seconds | {"gate": audited - started}
-        receipt = publish_batch(
-            self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
-        )
+        seconds = took_s | {"gate": audited - started}
+        named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
+        try:
+            receipt = named(self.lake, staged, verdict, together=together)
+        except GateRefused as error:
+            self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
+            raise
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
@@ -387,10 +394,6 @@ class Pipeline:
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _covers(table: TableSpec, interval: Interval) -> bool:
-    return table.coverage is None or table.coverage.holds(interval.day)
 
 
 def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:

@@ -7,15 +7,18 @@ executor has loaded those modules before it forked (``executor.py``) the import 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from common.errors import CommitConflict, PenstockError, UnknownName
+from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
     from lake.batches import Receipt
+    from penstock.lineage_events import Parent
     from penstock.pipeline import Pipeline
+    from warehouse.releases import Release
 
 _COUNTS = ("published", "quarantined", "deduplicated")
 
@@ -28,8 +31,8 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
     those that did not change cost one read and no commit.
     """
-    pipeline = _pipeline({connection})
-    with pipeline.reading(source) as reader:
+    pipeline = pipeline_for({connection})
+    with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
@@ -42,6 +45,31 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     for warning in receipt.warnings:
         log.warning("%s %s: %s", receipt.table, key, warning)
     return _reference(receipt)
+
+
+@contextmanager
+def _refusals_recorded(pipeline: Pipeline) -> Iterator[None]:
+    """A refused batch ends its run, so that no build comes behind it to record what was judged."""
+    try:
+        yield
+    except DataRejected:
+        _record(pipeline)
+        raise
+
+
+def _record(pipeline: Pipeline) -> None:
+    from penstock.records import record
+
+    record(pipeline)
+
+
+def _write_pages(pipeline: Pipeline) -> None:
+    from penstock.quality_pages import try_to_write_pages
+
+    notices: list[str] = []
+    log.info("quality pages: %s", try_to_write_pages(pipeline, notices))
+    for notice in notices:
+        log.warning("%s", notice)
 
 
 def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, reader: SourceReader) -> None:
@@ -78,7 +106,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     """
     from transformations.refine import REFINED
 
-    pipeline, receipts, errors = _pipeline(set()), [], []
+    pipeline, receipts, errors = pipeline_for(set()), [], []
     for table in REFINED:
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
@@ -89,6 +117,7 @@ def refine(key: str) -> list[dict[str, Any]]:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
     if errors:
+        _record(pipeline)
         first, *others = sorted(errors, key=lambda error: error.retryable)
         for other in others:
             first.add_note(f"also: {other}")
@@ -98,8 +127,12 @@ def refine(key: str) -> list[dict[str, Any]]:
 
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
-    candidate = _pipeline(set()).build()
-    return None if candidate is None else candidate.id
+    candidate = pipeline_for(set()).build()
+    if candidate is None:
+        return None
+    for model in _models(candidate.manifest):
+        log.info("%(name)s: %(status)s, %(rows)s rows, %(seconds).2f s", model)
+    return candidate.id
 
 
 def publish(candidate_id: str) -> dict[str, Any]:
@@ -109,14 +142,28 @@ def publish(candidate_id: str) -> dict[str, Any]:
     killed behind the pointer's move. Whatever is still missing from the current release is then built and published
     here; if nothing is, somebody has done this run's work, and that is success.
     """
-    pipeline = _pipeline(set())
+    pipeline = pipeline_for(set())
+    release: Release | None
     try:
         release = pipeline.publish(candidate_id)
     except (CommitConflict, UnknownName) as error:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
-        superseding = pipeline.build_and_publish()
-        return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
-    return {"candidate": candidate_id, "release": release.id}
+        release = pipeline.build_and_publish()
+    _record(pipeline)
+    _write_pages(pipeline)
+    if release is None:
+        return {"candidate": candidate_id, "release": None, "models": []}
+    return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
+
+
+def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What became of each model of a build: its status, rows and seconds."""
+    nodes = manifest.get("models", {}).get("nodes", ())
+    return [
+        {name: node[name] for name in ("name", "status", "rows", "seconds")}
+        for node in nodes
+        if node["kind"] == "model"
+    ]
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:
@@ -125,7 +172,8 @@ def _reference(receipt: Receipt) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in names}
 
 
-def _pipeline(connections: set[str]) -> Pipeline:
+def pipeline_for(connections: set[str]) -> Pipeline:
+    """A pipeline with the settings of this process and, of these connections, those that Airflow knows."""
     from common.settings import Settings
     from dags.penstock_dags.connections import airflow_connections
     from penstock.pipeline import Pipeline
@@ -134,4 +182,14 @@ def _pipeline(connections: set[str]) -> Pipeline:
     if "://" in settings.lake_uri:
         connections = connections | {settings.lake_connection}
     found = airflow_connections(connections)
-    return Pipeline(Settings.load(connections=found) if found else settings)
+    return Pipeline(Settings.load(connections=found) if found else settings, parent=_this_task())
+
+
+def _this_task() -> Parent:
+    """This task of Airflow, under its own names, as what lineage events call their parent."""
+    from airflow.sdk import get_current_context
+
+    from penstock.lineage_events import Parent
+
+    task = get_current_context()["ti"]
+    return Parent(f"{task.dag_id}.{task.task_id}", f"{task.run_id}[{task.map_index}]")
