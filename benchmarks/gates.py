@@ -33,7 +33,7 @@ from common.settings import process_environment
 
 PEER_PACKAGES = {
     "pandera": ("pandera[polars]==0.35.0",),
-    "pointblank": ("pointblank==1.1.1", "ibis-framework[duckdb]==12.0.0"),
+    "pointblank": ("pointblank==1.1.1", "ibis-framework[duckdb]==12.0.0", "polars==2.1.0", "pyarrow"),
     "soda": ("soda-core-duckdb==3.5.6", "setuptools<81"),
 }
 """An environment for each: Soda Core wants DuckDB 1.0."""

@@ -70,10 +70,25 @@ def flag_statement(tests: Sequence[RowTest]) -> str:
     return f"CREATE OR REPLACE TEMP TABLE {FLAGS_TABLE} AS {body}"
 
 
-def count_statement(tests: int) -> str:
+def failed_statement(tests: int) -> str:
+    """Statement that gives, per mask, the bits of the tests that any row fails."""
+    return f"SELECT {', '.join(f'bit_or(m{mask})' for mask in range(_mask_count(tests)))} FROM {FLAGS_TABLE}"
+
+
+def failed_tests(masks: Sequence[int | None]) -> list[int]:
+    """Numbers of the tests whose bits are set; a mask is null where no row is flagged at all."""
+    return [
+        mask * BITS_PER_MASK + bit
+        for mask, bits in enumerate(masks)
+        for bit in range(BITS_PER_MASK)
+        if (bits or 0) >> bit & 1
+    ]
+
+
+def count_statement(tests: Sequence[int]) -> str:
     """Statement that gives, per test, the number of bad rows, then, per test, the first few ``row_number``."""
-    counts = [f"count(*) FILTER (WHERE {is_set(n)})" for n in range(tests)]
-    examples = [f"min({ROW_NUMBER}, {EXAMPLES}) FILTER (WHERE {is_set(n)})" for n in range(tests)]
+    counts = [f"count(*) FILTER (WHERE {is_set(n)})" for n in tests]
+    examples = [f"min({ROW_NUMBER}, {EXAMPLES}) FILTER (WHERE {is_set(n)})" for n in tests]
     return f"SELECT {', '.join(counts + examples)} FROM {FLAGS_TABLE}"
 
 
