@@ -22,7 +22,7 @@ from lake.lake import Lake
 from lake.paths import TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.sql import parquet_relation
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 
 if TYPE_CHECKING:
     from transformations.refine.model import RefinedTable
