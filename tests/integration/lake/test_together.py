@@ -127,6 +127,16 @@ def test_what_waits_is_committed_when_there_is_enough_or_the_partition_comes_aga
     assert [receipt.key for receipt in together.take()] == [DAYS[0]] * 2
 
 
+def test_what_waits_of_a_table_is_committed_before_somebody_reads_it(local: Bench) -> None:
+    together = Together(local.lake)
+    add_all(local, together)
+    together.settle(["raw.shop__customers"])
+    assert by_day(local) == {day: [] for day in DAYS}
+    together.settle([str(TABLE)])
+    assert by_day(local) == GOOD
+    assert len(together.take()) == 3
+
+
 def test_finished_batches_are_committed_although_the_next_one_fails(local: Bench) -> None:
     def run() -> None:
         with publishing_together(local.lake) as together:
