@@ -36,6 +36,7 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from penstock.replay import reapply
 from penstock.versions import (
     LateRows,
     Reconciliation,
@@ -47,6 +48,7 @@ from penstock.versions import (
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from common.verdict import Verdict
     from quality.gate import Gate
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
@@ -174,8 +176,9 @@ class Pipeline:
         with located(source=source, table=table, interval=key):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
-            if not _covers(table_spec, interval):
-                return _outside(spec.raw(table), key, "ingest", self.run_id)
+            if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
+                raw = str(spec.raw(table))
+                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, state="outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened)
@@ -188,12 +191,13 @@ class Pipeline:
         if known is not None:
             live = self.lake.receipt(raw, interval.key)
             if live is not None and live.source_state == known and live.code == code:
-                return live.found_unchanged(seconds={})
+                return reapply(self, raw, live.found_unchanged(seconds={}))
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        return self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        receipt = self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        return reapply(self, raw, receipt)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -276,10 +280,11 @@ class Pipeline:
             code = self._refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
-                return live.found_unchanged(seconds={})
+                return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            return self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            receipt = self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -376,16 +381,18 @@ class Pipeline:
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
+    def judge(self, table: TableId, files: Sequence[str]) -> Verdict:
+        """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
+        suite = self._suite(table.namespace, table.name)
+        return self.gate.audit_files(
+            suite,
+            [engine_path(location) for location in files],
+            columns=self.lake.columns(table)[0],
+            references={name: self._reference(name) for name in suite.references},
+        )
+
     def _reference(self, name: str) -> list[str]:
         table = TableId.parse(name)
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _covers(table: TableSpec, interval: Interval) -> bool:
-    return table.coverage is None or table.coverage.holds(interval.day)
-
-
-def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:
-    return Receipt(str(table), key, stage, "", "", run_id, 0, 0, 0, 0, state="outside coverage")

@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from common.errors import UnknownName, UsageError
+from common.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from lake.batches import Receipt
     from penstock.ledger import Entry
@@ -31,6 +30,9 @@ _NUMBERS = {
     "published",
     "quarantined",
     "deduplicated",
+    "discarded",
+    "replayed",
+    "rejected",
     "intervals",
     "unchanged",
     "seconds",
@@ -193,20 +195,22 @@ def show_ledger(
     verified: Sequence[dict[str, Any]],
     problems: Sequence[str],
     *,
+    refused: Sequence[dict[str, Any]] = (),
     as_json: bool,
 ) -> None:
-    """The row account."""
+    """The row account; batches that were refused whole stand apart, for none of their rows is live."""
     if as_json:
         _json(
             {
                 "entries": [entry.to_dict() for entry in entries],
                 "totals": list(totals),
                 "verified": list(verified),
+                "refused": list(refused),
                 "problems": list(problems),
             }
         )
         return
-    deleted = ("deleted",) if any(total["deleted"] for total in totals) else ()
+    some = tuple(name for name in ("discarded", "replayed", "deleted") if any(total[name] for total in totals))
     columns = (
         "stage",
         "table",
@@ -215,7 +219,7 @@ def show_ledger(
         "published",
         "quarantined",
         "deduplicated",
-        *deleted,
+        *some,
         "balanced",
     )
     print_table("Ledger: rows in = published + quarantined + deduplicated", totals, columns)
@@ -223,6 +227,13 @@ def show_ledger(
         rows = [{**line, "columns_that_differ": ", ".join(line["columns_that_differ"]) or "none"} for line in verified]
         compared = ("table", "source_rows", "ledger_rows", "columns_compared", "columns_that_differ")
         print_table("Compared with the sources: rows and a checksum of each column", rows, compared)
+    for total in totals:
+        for reason, rows in total["because"].items():
+            say(f"{total['table']}: {rows} deduplicated because {reason}")
+    if refused:
+        lines = [{**each, "interval": each["key"], "reasons": "; ".join(each["reasons"])} for each in refused[-20:]]
+        columns = ("table", "interval", "refused_at", "rejected", "reasons")
+        print_table(f"Refused whole, {len(refused)} in all: none of their rows is in the account above", lines, columns)
     for problem in problems[:20]:
         say(f"PROBLEM {problem}")
     if len(problems) > 20:
@@ -302,27 +313,3 @@ def show_releases(releases: Sequence[Release], *, as_json: bool) -> None:
         _json(rows)
     else:
         print_table("Releases", rows, ("release", "current", "published_at", "rows", "built_on"))
-
-
-def show_quarantine_list(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Rows in quarantine by table, interval and rules."""
-    if as_json:
-        _json(list(counts))
-    elif not counts:
-        say("Quarantine is empty.")
-    else:
-        print_table("Quarantine", counts, ("table", "interval", "rules", "rows"))
-
-
-def show_quarantine(rows: pa.Table, *, as_json: bool) -> None:
-    """Rejected rows."""
-    records = rows.to_pylist()
-    if as_json:
-        _json(records)
-        return
-    if not records:
-        raise UnknownName("No row of that table is in quarantine.", remedy="see 'penstock quarantine list'")
-    for record in records:
-        say(f"{record['partition_key']}  {record['position']}  broke {record['rules']}: {record['reason']}")
-        say(f"    run {record['run_id']}  batch {record['batch_id']}")
-        say(f"    {record['row']}")
