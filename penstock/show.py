@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lake.batches import Receipt
     from penstock.ledger import Entry
+    from penstock.reconcile import Line
     from penstock.run import Progress as ProgressCallback
     from penstock.run import RunReport
     from penstock.versions import Reconciliation
@@ -166,12 +167,48 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
     print_table(f"Run {report.run_id}: {report.start} to {report.end}", report.totals(), columns)
     steps = [{"step": step, "seconds": seconds} for step, seconds in report.seconds.items()]
     print_table("Seconds per step", steps, ("step", "seconds"))
+    _say_reconciled(report)
     if report.release:
         say(f'Release {report.release} is current. Ask it: penstock query "select * from mart_daily_route_performance"')
     elif not report.build:
         say("No build was asked for: the current release is what it was.")
     else:
         say("Nothing changed: no new release was needed.")
+
+
+def _say_reconciled(report: RunReport) -> None:
+    compared, differing = len(report.reconciled), sum(not line.is_equal for line in report.reconciled)
+    if compared:
+        columns = sum(len(line.columns) for line in report.reconciled)
+        found = f"{differing} of them differ" if differing else "all are equal"
+        say(f"Reconciled: {compared} intervals and {columns} columns between source, lake and release; {found}.")
+
+
+def show_reconciled(lines: Sequence[Line], *, as_json: bool) -> None:
+    """Intervals side by side; as text those that differ, and the others summed up."""
+    if as_json:
+        _json([line.to_dict() for line in lines])
+        return
+    totals: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        total = totals.setdefault(
+            (line.left, line.right),
+            {"left": line.left, "right": line.right, "intervals": 0, "rows_left": 0, "rows_right": 0}
+            | {"set_apart": 0, "columns": 0, "differ": 0},
+        )
+        total["intervals"] += 1
+        total["rows_left"] += line.rows_left
+        total["rows_right"] += line.rows_right
+        total["set_apart"] += line.apart
+        total["columns"] = max(total["columns"], len(line.columns))
+        total["differ"] += not line.is_equal
+    names = ("left", "right", "intervals", "rows_left", "rows_right", "set_apart", "columns", "differ")
+    print_table("Reconciled", list(totals.values()), names)
+    for line in [line for line in lines if line.note and line.is_equal][:20]:
+        say(f"{line.left} and {line.right}, {line.interval}: {line.note}")
+    for line in lines:
+        if not line.is_equal:
+            say(f"DIFFERENT {line.problem}")
 
 
 def show_status(found: dict[str, Any], *, as_json: bool) -> None:

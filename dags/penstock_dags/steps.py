@@ -36,6 +36,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
             log.info("late rows: %s of %s is %s", earlier, again.table, again.state)
         if late:
             _take_in_late_rows(pipeline, source, table, key, reader)
+        _reconcile_source(pipeline, source, table, receipt, reader)
     if late and pipeline.source(source).table(table).rewrites_others:
         _reconcile_deletes(pipeline, source, table)
     pipeline.sync_history(source, table)
@@ -52,6 +53,22 @@ def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, re
     if pipeline.source(source).table(table).late.beyond == "reopen":
         for day in found.beyond:
             log.info("reopened: %s is %s", day, pipeline.ingest(source, table, day, reader=reader).state)
+
+
+def _reconcile_source(pipeline: Pipeline, source: str, table: str, receipt: Receipt, reader: SourceReader) -> None:
+    """Compare the interval with its source, in the snapshot it was read in; a difference fails the task."""
+    from penstock.reconcile import require_equal, with_source
+
+    if receipt.state == "outside coverage":
+        return
+    spec = pipeline.source(source)
+    described = spec.table(table)
+    seen = frozenset({receipt.attempt})
+    lines = with_source(pipeline, spec, described, [receipt.key], reader, columns=described.partitioned, seen=seen)
+    for line in lines:
+        found = "equal" if line.is_equal else "DIFFERENT"
+        log.info("reconciled: %s and %s, %s: %s", line.left, line.right, line.interval, found)
+    require_equal(lines)
 
 
 def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
@@ -76,15 +93,20 @@ def refine(key: str) -> list[dict[str, Any]]:
     One table's failure does not keep the others from being published: all are tried, then the first error is raised
     with the others as notes, one that cannot heal before one that may.
     """
+    from lake.paths import WHOLE
+    from penstock.reconcile import in_lake, require_equal
     from transformations.refine import REFINED
 
     pipeline, receipts, errors = _pipeline(set()), [], []
-    for table in REFINED:
+    for table, refined in REFINED.items():
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
                 receipt = pipeline.refine(table, each)
                 if receipt is not None:
                     receipts.append(_reference(receipt))
+            require_equal(
+                in_lake(pipeline, table, [key if refined.partitioned else WHOLE], columns=refined.partitioned)
+            )
         except PenstockError as error:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
@@ -116,7 +138,19 @@ def publish(candidate_id: str) -> dict[str, Any]:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
         superseding = pipeline.build_and_publish()
         return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
+    _reconcile_release(pipeline)
     return {"candidate": candidate_id, "release": release.id}
+
+
+def _reconcile_release(pipeline: Pipeline) -> None:
+    """Compare some intervals of the release with the lake; a difference fails the task."""
+    from lake.paths import TableId
+    from penstock.facts import FACTS
+    from penstock.reconcile import SAMPLE, in_lake, require_equal, sampled
+
+    for name in FACTS:
+        keys = list(pipeline.lake.live_attempts(TableId("refined", name)))
+        require_equal(in_lake(pipeline, name, sampled(keys, SAMPLE, pipeline.run_id)))
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:
