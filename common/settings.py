@@ -49,9 +49,14 @@ class Settings(BaseModel):
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
+    lineage_url: str = Field(
+        default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
+    )
+    lineage_api_key: SecretStr = Field(default=SecretStr(""), description="Sent to it as a bearer token.")
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",

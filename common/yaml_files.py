@@ -16,6 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from common.errors import SpecError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser in C, an eighth of the time, which every wheel of the library has."""
+
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
@@ -47,8 +50,8 @@ class YamlFile:
         """
         try:
             text = path.read_text(encoding="utf-8")
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            content = yaml.safe_load(text)
+            root = yaml.compose(text, Loader=_LOADER)
+            content = yaml.load(text, Loader=_LOADER)  # noqa: S506 - both are safe loaders
         except OSError as error:
             raise SpecError(f"{path} cannot be read: {error.strerror}.", remedy=remedy) from None
         except UnicodeDecodeError:

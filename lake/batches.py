@@ -178,6 +178,11 @@ class Receipt:
         return self.staged_id or self.batch_id
 
     @property
+    def rewritten(self) -> bool:
+        """Whether the rows were judged under another attempt, and only written anew by work on other rows."""
+        return bool(self.staged_id) and not self.seconds
+
+    @property
     def partition_key(self) -> str:
         """The partition key."""
         return self.key

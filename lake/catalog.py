@@ -28,7 +28,6 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from common.errors import StoreUnavailable, UnknownName
 from common.settings import Settings
@@ -36,6 +35,7 @@ from lake.engine import lake_credentials
 from lake.evolution import evolve
 from lake.paths import WHOLE, TableId, root_location, table_location
 from lake.schema import Column, iceberg_schema
+from lake.sqlite_catalog import is_plain_file
 
 _RACES = 5
 """How often something is tried that another process may be doing at the same moment."""
@@ -88,7 +88,8 @@ def open_catalog(settings: Settings) -> Catalog:
     if parts.scheme in {"http", "https"}:
         properties["type"] = "rest"
     else:
-        properties["py-catalog-impl"] = "lake.sql_catalog.RememberingCatalog"
+        plain = is_plain_file(uri)
+        properties["py-catalog-impl"] = f"lake.{'sqlite_catalog.Sqlite' if plain else 'sql_catalog.Sqlalchemy'}Catalog"
     failure: Exception | None = None
     for _ in range(_RACES):  # two processes that make a new catalog at once: the loser finds the winner's tables
         try:
@@ -120,7 +121,7 @@ def ensure_table(
             return _create(catalog, settings, table, columns, partition_by)
         except TableAlreadyExistsError:
             continue  # two first runs at once: the other one made it
-        except (CommitFailedException, SQLAlchemyError, OSError) as error:
+        except (CommitFailedException, StoreUnavailable, OSError) as error:
             failure = error
         time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter, not a secret
     raise StoreUnavailable(
@@ -140,7 +141,7 @@ def _create(
     if partition_by:
         source = schema.find_field(partition_by)
         spec = PartitionSpec(PartitionField(source.field_id, 1000, IdentityTransform(), partition_by))
-    with suppress(NamespaceAlreadyExistsError, IntegrityError):
+    with suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(table.namespace)
     location = table_location(settings.lake_uri, table)
     return catalog.create_table(str(table), schema, location, spec, properties=_PROPERTIES)
@@ -160,7 +161,7 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
             return None
         except FileNotFoundError as error:  # metadata is deleted ten commits later: a slow reader looks again
             failure = error
-        except (OSError, SQLAlchemyError) as error:
+        except (OSError, StoreUnavailable) as error:
             failure = error
             break
     raise StoreUnavailable(

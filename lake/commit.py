@@ -30,14 +30,14 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.typedef import Record
-from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
 from lake.footers import statistics
+from lake.parquet_footer import read_footer
 from lake.paths import TableId
-from lake.sql_catalog import LeanTransaction
+from lake.remembering import LeanTransaction
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,7 +53,6 @@ _RETRIED = (
     CommitFailedException,
     ValidationException,
     StoreUnavailable,
-    SQLAlchemyError,
     CommitStateUnknownException,
     ServerError,
     ServiceUnavailableError,
@@ -317,22 +316,21 @@ def describe_file(table: Table, key: str, location: str) -> DataFile:
     The partition is not inferred from column statistics: a file without rows has none, and a file that got no
     partition value would vanish from every filtered read.
     """
-    import pyarrow.parquet as pq  # here, for an extract that has not come so far does without it
-
-    metadata_input = table.io.new_input(location)
-    with metadata_input.open() as stream:
-        parquet = pq.read_metadata(stream)  # type: ignore[arg-type]  # any seekable stream will do
+    file = table.io.new_input(location)
+    size_bytes = len(file)
+    with file.open() as stream:
+        footer = read_footer(stream, size_bytes)
     described = DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=location,
         file_format=FileFormat.PARQUET,
         partition=_partition_record(table, key),
-        file_size_in_bytes=len(metadata_input),
+        file_size_in_bytes=size_bytes,
         sort_order_id=None,
         spec_id=table.metadata.default_spec_id,
         equality_ids=None,
         key_metadata=None,
-        **statistics(parquet, table.schema()),
+        **statistics(footer, table.schema()),
     )
     described.spec_id = table.metadata.default_spec_id  # given by the manifest, once it has been written and read
     return described

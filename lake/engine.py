@@ -91,6 +91,8 @@ def open_scanner(settings: Settings) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         config={
             "threads": 1,
+            # One thread writes rows as they come either way; asked to keep their order DuckDB collects them first.
+            "preserve_insertion_order": False,
             "memory_limit": f"{settings.memory_limit_mb}MB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

@@ -2,13 +2,14 @@
 
 Engines skip files by these bounds, so a bound is only given where it is sure: of whole numbers, decimals, dates and
 times as they are, of texts and bytes by their first 16 characters, of floats none, for NaN has no place among them.
-The library's own function would load Arrow's data set module and pandas with it (see ``lake/local_io.py``).
+The library's own function would load Arrow's data set module and pandas with it (see ``lake/local_io.py``); the footer
+itself is read by ``parquet_footer.py``.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyiceberg.conversions import to_bytes
 from pyiceberg.schema import Schema
@@ -23,14 +24,13 @@ from pyiceberg.types import (
     StringType,
 )
 
-if TYPE_CHECKING:
-    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
+from lake.parquet_footer import ColumnChunk, Footer
 
 _BOUND_LENGTH = 16
 """Characters or bytes of a bound, as Iceberg's writers cut it."""
 
 
-def statistics(footer: FileMetaData, schema: Schema) -> dict[str, Any]:
+def statistics(footer: Footer, schema: Schema) -> dict[str, Any]:
     """Fields of an Iceberg data file by name: record count, column sizes, counts, bounds, split offsets.
 
     Args:
@@ -43,24 +43,22 @@ def statistics(footer: FileMetaData, schema: Schema) -> dict[str, Any]:
     nulls: dict[int, int] = {}
     bounds: dict[int, tuple[Any, Any] | None] = {}
     offsets = []
-    for group in (footer.row_group(number) for number in range(footer.num_row_groups)):
-        for chunk in (group.column(number) for number in range(group.num_columns)):
-            field = fields[chunk.path_in_schema]
+    for group in footer.groups:
+        for chunk in group:
+            field = fields[chunk.path]
             key = field.field_id
-            sizes[key] = sizes.get(key, 0) + chunk.total_compressed_size
-            values[key] = values.get(key, 0) + chunk.num_values
-            found = chunk.statistics
-            if found is not None and found.null_count is not None:
-                nulls[key] = nulls.get(key, 0) + found.null_count
-            if found is None or found.null_count != chunk.num_values:  # a chunk of nulls widens nothing
+            sizes[key] = sizes.get(key, 0) + chunk.compressed_bytes
+            values[key] = values.get(key, 0) + chunk.values
+            if chunk.nulls is not None:
+                nulls[key] = nulls.get(key, 0) + chunk.nulls
+            if chunk.nulls != chunk.values:  # a chunk of nulls widens nothing
                 bounds[key] = _wider(bounds.get(key, ()), _bounds(chunk, field.field_type))
-        first = group.column(0)
-        offsets.append(first.dictionary_page_offset if first.has_dictionary_page else first.data_page_offset)
+        offsets.append(group[0].first_page)
     known = {key: each for key, each in bounds.items() if each}
     types = {field.field_id: field.field_type for field in schema.fields if isinstance(field.field_type, PrimitiveType)}
     upper = {key: cut for key, (_, most) in known.items() if (cut := _cut_up(types[key], most)) is not None}
     return {
-        "record_count": footer.num_rows,
+        "record_count": footer.rows,
         "column_sizes": sizes,
         "value_counts": values,
         "null_value_counts": nulls,
@@ -78,14 +76,11 @@ def _wider(before: tuple[Any, Any] | tuple[()] | None, found: tuple[Any, Any] | 
     return (min(before[0], found[0]), max(before[1], found[1])) if before else found
 
 
-def _bounds(chunk: ColumnChunkMetaData, kind: IcebergType) -> tuple[Any, Any] | None:
-    found = chunk.statistics
-    if found is None or not found.has_min_max or isinstance(kind, FloatType | DoubleType):
+def _bounds(chunk: ColumnChunk, kind: IcebergType) -> tuple[Any, Any] | None:
+    least, most = chunk.least, chunk.most
+    if least is None or most is None or isinstance(kind, FloatType | DoubleType):
         return None
-    least, most = found.min_raw, found.max_raw
-    if least is None or most is None:
-        return None
-    if isinstance(kind, StringType):
+    if isinstance(kind, StringType) and isinstance(least, bytes) and isinstance(most, bytes):
         return least.decode(), most.decode()
     if isinstance(kind, BooleanType):
         return bool(least), bool(most)

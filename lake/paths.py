@@ -96,9 +96,10 @@ def receipt_location(lake_uri: str, table: TableId, key: str, attempt: str) -> s
     return f"{root_location(lake_uri)}/ops/receipts/{table}/{_segment(key)}/{_attempt(attempt)}.json"
 
 
-def refusal_folder(lake_uri: str, table: TableId) -> str:
-    """Where the verdicts of refused batches of a table lie."""
-    return f"{root_location(lake_uri)}/ops/refusals/{table}"
+def refusal_folder(lake_uri: str, table: TableId | None = None) -> str:
+    """Where the verdicts of refused batches of a table lie, or of all tables."""
+    folder = f"{root_location(lake_uri)}/ops/refusals"
+    return folder if table is None else f"{folder}/{table}"
 
 
 def repair_location(lake_uri: str, table: TableId, key: str, attempt: str) -> str:

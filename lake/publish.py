@@ -13,22 +13,20 @@ between the two commits shows neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import duckdb
 
-from common.errors import CommitConflict, GateRefused, StateCorrupt
+from common.errors import GateRefused
 from common.hashing import digest
 from common.verdict import Verdict
 from lake.batches import Receipt, StagedBatch, unaccounted
-from lake.catalog import LiveFile
-from lake.commit import replace_partition
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
-from lake.paths import attempt_of, engine_path, new_attempt, refusal_folder
+from lake.paths import engine_path, new_attempt, refusal_folder
 from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.sql import parquet_relation
+from lake.together import Prepared, Together, commit_prepared
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,17 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
 def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
     """The receipt of the live batch if it is the same work; a batch that was judged before need not be judged again.
 
-    Side effects: then the staged files are deleted.
+    Side effects: then the staged files are deleted. If the same rows came of other batches than before, the live
+    receipt says so from now on; else they would count as outdated for ever.
     """
     live = lake.receipt(staged.table, staged.key)
     if live is None or live.came_as != identity.batch_id:
         return None
     lake.discard(staged)
-    return live.found_unchanged(upstream=staged.upstream, warnings=staged.warnings)
+    if live.upstream != staged.upstream:
+        live = replace(live, upstream=staged.upstream)
+        lake.write_receipt(staged.table, live)
+    return live.found_unchanged(warnings=staged.warnings)
 
 
 def publish(
@@ -79,6 +81,7 @@ def publish(
     stage: str,
     run_id: str,
     seconds: dict[str, float] | None = None,
+    together: Together | None = None,
 ) -> Receipt:
     """Publish a staged batch as its verdict says, by one commit.
 
@@ -90,13 +93,15 @@ def publish(
         stage: ``ingest`` or ``refine``, for the receipt.
         run_id: the run, for the receipt.
         seconds: time each step took so far, for the receipt.
+        together: batches it may share its commit with; its own by default. A batch that is merged by key shares none.
 
     Returns:
-        The receipt; ``state`` is ``unchanged`` if the same batch is live already.
+        The receipt; ``state`` is ``unchanged`` if the same batch is live already. It is true when ``together`` has
+        committed.
 
     Raises:
         GateRefused: the verdict is not PASS, or the row account does not add up; nothing is published.
-        CommitConflict, StoreUnavailable: see :func:`lake.commit.replace_partition`.
+        CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.together.commit_prepared`.
 
     Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
     that are known not to be live are deleted.
@@ -141,18 +146,13 @@ def publish(
         raise
     if staged.merge is not None:
         return _merge(lake, staged, published, verdict, receipt)
-    try:
-        landed = _commit_data(lake, published, receipt)
-    except (CommitConflict, StateCorrupt):  # it did not land; of StoreUnavailable that is not known
-        _withdraw(lake, published)
-        raise
-    finally:
-        if published.files != staged.files:
-            lake.discard(staged)
-    if landed:
+    if published.files != staged.files:
+        lake.discard(staged)
+    prepared = Prepared(published, receipt)
+    if together is not None:
+        together.add(prepared)
         return receipt
-    _withdraw(lake, published)
-    return receipt.found_unchanged()
+    return commit_prepared(lake, [prepared])[0]
 
 
 def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Verdict, receipt: Receipt) -> Receipt:
@@ -166,11 +166,6 @@ def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Ver
     if published.files != staged.files:
         lake.discard(staged)
     return landed or receipt.found_unchanged()
-
-
-def _withdraw(lake: Lake, published: StagedBatch) -> None:
-    lake.discard(published)
-    lake.delete_receipt(published.table, published.key, published.attempt)
 
 
 def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> GateRefused:
@@ -193,37 +188,6 @@ def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> 
         remedy="correct the data or the suite, then run the interval again; nothing was published. "
         f"The whole verdict: {engine_path(location)}",
     )
-
-
-def _commit_data(lake: Lake, published: StagedBatch, receipt: Receipt) -> bool:
-    """Make the receipt, which has been written, true. False if the same batch had landed already."""
-
-    def already_done(live: Sequence[LiveFile]) -> bool:
-        attempts = {attempt for file in live if (attempt := attempt_of(file.location))}
-        found = (lake.find_receipt(published.table, published.key, attempt) for attempt in attempts)
-        return any(other is not None and other.came_as == receipt.batch_id for other in found)
-
-    summary = {
-        "penstock.batch_id": receipt.batch_id,
-        "penstock.partition_key": receipt.key,
-        "penstock.run_id": receipt.run_id,
-        "penstock.rows_in": str(receipt.rows_in),
-        "penstock.published": str(receipt.published),
-        "penstock.quarantined": str(receipt.quarantined),
-        "penstock.deduplicated": str(receipt.deduplicated),
-    }
-    if receipt.quarantined:
-        summary["penstock.quarantine"] = str(published.table.quarantine)
-    snapshot_id = replace_partition(
-        lake.catalog,
-        published.table,
-        published.key,
-        published.files,
-        attempt=published.attempt,
-        summary=summary,
-        already_done=already_done,
-    )
-    return snapshot_id is not None
 
 
 def _commit_quarantine(

@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_quarantine, cli_sources
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources
 from penstock.cli_options import Day, Json, Limit, load_settings, print_json
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables, and those may hold passwords
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
-for command in cli_sources.COMMANDS:
+for command in (
+    *cli_sources.COMMANDS,
+    *cli_backfill.COMMANDS,
+    *cli_lineage.COMMANDS,
+    *cli_quality.COMMANDS,
+):
     app.command()(command)
 
 AcceptVolume = Annotated[
@@ -215,12 +220,14 @@ def run(
     from common.intervals import day_keys
 
     day_keys(start, end)  # a slip of the finger is answered before anything heavy is loaded
+    from penstock.quality_pages import try_to_write_pages
     from penstock.run import run as run_days
     from penstock.show import progress_bars, show_run
 
     pipeline = _pipeline(accept_volume)
     with progress_bars() as progress:
         report = run_days(pipeline, start, end, sources=source, build=build, progress=progress)
+    report.pages = try_to_write_pages(pipeline, report.notices)
     show_run(report, as_json=as_json)
     raise typer.Exit(report.exit_code)
 

@@ -164,11 +164,14 @@ def _check(api: AirflowApi, runs: list[Run]) -> None:
 def _show_result(settings: Settings) -> list[str]:
     from penstock import ledger
     from penstock.pipeline import Pipeline
+    from penstock.quality_pages import write_pages
+    from penstock.records import record
     from penstock.show_quarantine import show_counts
     from penstock.status import noticed, quarantine_counts
     from warehouse.releases import Releases
 
     pipeline = Pipeline(settings)
+    record(pipeline)
     entries = ledger.entries(pipeline)
     problems = ledger.problems(entries)
     show.show_ledger(entries, ledger.totals(entries), [], problems, as_json=False)
@@ -176,6 +179,7 @@ def _show_result(settings: Settings) -> list[str]:
     show.print_table("What the gates noticed", noticed(pipeline), columns)
     show_counts(quarantine_counts(pipeline), as_json=False)
     show.show_releases(Releases(settings.warehouse).all()[-3:], as_json=False)
+    show.say(f"Quality pages: {write_pages(pipeline)}")
     for title, sql in QUERIES:
         show.say(f'\n{title}:\n  penstock query "{sql}"')
         with connect(settings=settings) as connection:

@@ -18,11 +18,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING
 
 import penstock
-from common.errors import UnknownName, located
+from common.errors import GateRefused, UnknownName, located
 from common.hashing import digest, file_digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
@@ -36,19 +36,17 @@ from lake.paths import WHOLE, TableId, engine_path
 from lake.publish import find_same, identify
 from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
+from lake.together import Together
+from penstock import versions
+from penstock.lineage_events import Parent
 from penstock.replay import reapply
-from penstock.versions import (
-    LateRows,
-    Reconciliation,
-    late_rows,
-    outdated_keys,
-    reconcile_deletes,
-    sync_table_history,
-)
+from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
     from common.verdict import Verdict
+    from penstock.anomalies import Anomalies
+    from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
@@ -63,6 +61,7 @@ class Pipeline:
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
+        parent: what started the work, for lineage; this run by default.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -75,11 +74,13 @@ class Pipeline:
         clock: Clock = utc_now,
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
+        parent: Parent | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
 
     # -- what there is ---------------------------------------------------------------------------------------------
@@ -126,19 +127,16 @@ class Pipeline:
     @cached_property
     def gate(self) -> Gate:
         """The one gate of this process: Great Expectations is loaded once."""
-        from lake.engine import prepare_statements
-        from quality.gate import Gate
+        from penstock.gates import make_gate
 
-        def prepare(connection: Any) -> None:
-            for statement in prepare_statements(self.settings):
-                connection.execute(statement)
+        return make_gate(self.settings)
 
-        return Gate(
-            memory_limit_mb=self.settings.memory_limit_mb,
-            threads=self.settings.threads,
-            spill_directory=self.settings.home / "tmp",
-            prepare_connection=prepare,
-        )
+    @cached_property
+    def teller(self) -> Teller:
+        """Tells of what was published, for lineage."""
+        from penstock.lineage_told import Teller
+
+        return Teller(self.lake, self._sources.values(), self._parent)
 
     # -- ingest ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +157,9 @@ class Pipeline:
         with open_source(self.source(source), self.lake) as reader:
             yield reader
 
-    def ingest(self, source: str, table: str, key: str, *, reader: SourceReader | None = None) -> Receipt:
+    def ingest(
+        self, source: str, table: str, key: str, *, reader: SourceReader | None = None, together: Together | None = None
+    ) -> Receipt:
         """Bring one table's rows of one interval into the raw lake.
 
         Args:
@@ -167,6 +167,7 @@ class Pipeline:
             table: table name in that source.
             key: partition key, a calendar day in the source's time zone.
             reader: an open reader to share its snapshot; a new one by default.
+            together: intervals it may share its commit with; its own by default (:func:`lake.publish.publish`).
 
         Raises:
             See ``common/errors.py``; whatever it is, the lake is as it was.
@@ -181,10 +182,12 @@ class Pipeline:
                 return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, state="outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
-                    return self._ingest(spec, table_spec, interval, opened)
-            return self._ingest(spec, table_spec, interval, reader)
+                    return self._ingest(spec, table_spec, interval, opened, together)
+            return self._ingest(spec, table_spec, interval, reader, together)
 
-    def _ingest(self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader) -> Receipt:
+    def _ingest(
+        self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader, together: Together | None
+    ) -> Receipt:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
@@ -196,8 +199,23 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        receipt = self._audit_and_publish(staged, "raw", "ingest", {"extract": time.perf_counter() - started})
+        staged = self._anomalies.check(staged, "raw")
+        took_s = {"extract": time.perf_counter() - started}
+        # The rules of other tables look whole tables up, so these do not wait.
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None)
+        if together is not None and together.holds(receipt):
+            if not (receipt.repairs and receipt.waiting):
+                return receipt
+            together.commit()
+        else:
+            self.teller.tell(receipt)
         return reapply(self, raw, receipt)
+
+    @cached_property
+    def _anomalies(self) -> Anomalies:
+        from penstock.anomalies import Anomalies
+
+        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -210,27 +228,19 @@ class Pipeline:
         An interval that was never published is not late but missing; that is for a backfill.
         """
         spec = self.source(source)
-        cursor = spec.table(table).cursor
-        if cursor is None or not cursor.late_window_s:
-            return []
-        start = day_interval(key, spec.time_zone).start
-        published = sorted(self.lake.live_attempts(spec.raw(table)))
-        ages_s = {
-            each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published if each < key
-        }
-        return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+        return versions.late_keys(self.lake, spec, spec.table(table), key)
 
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
         if spec.table(table).late.beyond == "ignore":
             return LateRows({}, 0, ())
-        return late_rows(self.lake, spec, spec.table(table), reader, known)
+        return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec = self.source(source)
-        return reconcile_deletes(
+        return versions.reconcile_deletes(
             self.lake,
             spec,
             spec.table(table),
@@ -242,7 +252,7 @@ class Pipeline:
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
         spec = self.source(source)
-        return sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
+        return versions.sync_table_history(self.lake, spec, spec.table(table), run_id=self.run_id)
 
     def declare_raw(self) -> None:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
@@ -277,19 +287,20 @@ class Pipeline:
             upstream = refine_stage.upstream_of(self.lake, refined, key)
             if upstream is None:
                 return None
-            code = self._refine_code(table)
+            code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            receipt = self._audit_and_publish(staged, "refined", "refine", {"refine": time.perf_counter() - started})
+            staged = self._anomalies.check(staged, "refined")
+            took_s = {"refine": time.perf_counter() - started}
+            receipt = self._audit_and_publish(staged, "refine", took_s, None)
+            self.teller.tell(receipt)
             return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
-        from transformations.refine import stage as refine_stage
-
         refined = self.refined(table)
         late = {
             each
@@ -298,17 +309,11 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = []
-        stale += self.rewritten_keys(table, {*late, key})
-        for each in sorted(late):
-            live = self.lake.receipt(refine_stage.refined_id(refined), each)
-            if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
-                stale.append(each)
-        return sorted(stale)
+        return sorted(self.rewritten_keys(table, {*late, key}) + versions.stale_keys(self.lake, refined, late))
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
-        return outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
+        return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def _suite(self, stage: str, table: str) -> Suite:
@@ -317,7 +322,8 @@ class Pipeline:
         return suite_for(stage, table, suites_dir=self.settings.suites)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _refine_code(self, name: str) -> str:
+    def refine_code(self, name: str) -> str:
+        """Digest of what decides how a refined table is made and judged."""
         from pathlib import Path
 
         import polars
@@ -352,36 +358,31 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, seconds: dict[str, float]
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None
     ) -> Receipt:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
             same = find_same(self.lake, staged, identity)
             if same is not None:
-                return same.found_unchanged(seconds=seconds)
-            columns, _ = self.lake.columns(staged.table)
-            suite = self._suite(suite_stage, staged.table.name)
-            verdict = self.gate.audit_files(
-                suite,
-                [engine_path(location) for location in staged.files],
-                columns=columns,
-                references={name: self._reference(name) for name in suite.references},
-                rejected_before=staged.early_rejected,
-            )
+                return same.found_unchanged(seconds=took_s)
+            verdict = self.judge(staged.table, staged.files, rejected_before=staged.early_rejected)
             raise_if_noted()
         except BaseException:
             self.lake.discard(staged)
             raise
         audited = time.perf_counter()
-        seconds = seconds | {"gate": audited - started}
-        receipt = publish_batch(
-            self.lake, staged, verdict, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds
-        )
+        seconds = took_s | {"gate": audited - started}
+        named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
+        try:
+            receipt = named(self.lake, staged, verdict, together=together)
+        except GateRefused as error:
+            self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
+            raise
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
-    def judge(self, table: TableId, files: Sequence[str]) -> Verdict:
+    def judge(self, table: TableId, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
         """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
         suite = self._suite(table.namespace, table.name)
         return self.gate.audit_files(
@@ -389,6 +390,7 @@ class Pipeline:
             [engine_path(location) for location in files],
             columns=self.lake.columns(table)[0],
             references={name: self._reference(name) for name in suite.references},
+            rejected_before=rejected_before,
         )
 
     def _reference(self, name: str) -> list[str]:

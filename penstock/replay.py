@@ -13,10 +13,12 @@ source brings exactly the same row again and the gate rejects it again, its repa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from common.errors import GateRefused
 from lake.batches import Receipt
 from lake.lake import Lake
 from lake.paths import TableId, repair_folder
@@ -27,6 +29,9 @@ from penstock.replay_interval import Decisions, Outcome, decide, declare
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -128,8 +133,10 @@ def discard(pipeline: Pipeline, table: TableId, chosen: Chosen, *, by: str, reas
 def reapply(pipeline: Pipeline, table: TableId, receipt: Receipt) -> Receipt:
     """Apply recorded repairs to rows that came again exactly as they were; the receipt that is live then.
 
+    Where the gate refuses that, the rows wait on and the receipt says so in a warning.
+
     Raises:
-        See :func:`replay`.
+        CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.rework.publish_rework`.
     """
     if not (receipt.repairs and receipt.waiting):
         return receipt
@@ -144,7 +151,12 @@ def reapply(pipeline: Pipeline, table: TableId, receipt: Receipt) -> Receipt:
         ", ".join(sorted({record.by for _, record in again})),
         "again: " + "; ".join(sorted({record.reason.removeprefix("again: ") for _, record in again})),
     )
-    return decide(pipeline, table, receipt.key, decisions)[0] or receipt
+    try:
+        return decide(pipeline, table, receipt.key, decisions)[0] or receipt
+    except GateRefused as error:  # the batch itself is published: its repairs wait for somebody to look
+        warning = f"recorded repairs could not be applied again: {error}"
+        _LOG.warning("%s %s: %s", table, receipt.key, warning)
+        return replace(receipt, warnings=(*receipt.warnings, warning))
 
 
 def history(lake: Lake, table: TableId) -> list[dict[str, Any]]:

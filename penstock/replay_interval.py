@@ -145,7 +145,9 @@ class _Attempt:
             alone=self._moves,
             seconds={"replay": time.perf_counter() - started},
         )
-        return publish_rework(self._lake, work, run_id=self._pipeline.run_id), outcomes
+        receipt = publish_rework(self._lake, work, run_id=self._pipeline.run_id)
+        self._pipeline.teller.tell(receipt)
+        return receipt, outcomes
 
     @property
     def _moves(self) -> bool:

@@ -12,15 +12,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from common.errors import DataRejected, PenstockError, located
+from common.errors import DataRejected, PenstockError, TransientError, located
 from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
 from lake.paths import WHOLE
+from lake.together import publishing_together
+from penstock.anomalies import late_tables
 from penstock.pipeline import Pipeline
 from penstock.reconcile import SAMPLE, Line, in_lake, require_equal, sampled, with_source
+from penstock.records import record
 from penstock.versions import Reconciliation
 
 Progress = Callable[[str, int, int, str], None]
@@ -45,6 +49,7 @@ class RunReport:
         notices: what a person should look at, beside the warnings of receipts.
         release: id of the release it published; None if there was nothing to publish.
         build: whether a release was asked for.
+        pages: index of the quality pages, where they were written.
         seconds: time spent in each step: extract, refine, gate, publish, models, ...
     """
 
@@ -58,6 +63,7 @@ class RunReport:
     notices: list[str] = field(default_factory=list)
     release: str | None = None
     build: bool = True
+    pages: Path | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -101,6 +107,7 @@ class RunReport:
             "from": self.start,
             "to": self.end,
             "release": self.release,
+            "pages": None if self.pages is None else str(self.pages),
             "tables": [{**total, "seconds": round(total["seconds"], 3)} for total in self.totals()],
             "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
             "reconciled": [line.to_dict() for line in self.reconciled],
@@ -157,6 +164,11 @@ def run(
         report.seconds["build: in all"] = time.perf_counter() - started
         progress("build", 1, 1, release.id if release else "nothing changed")
     _reconcile_lake(pipeline, report)
+    try:
+        report.seconds["record"] = record(pipeline).seconds
+        report.notices.extend(late_tables(pipeline))
+    except TransientError as error:  # what was published stays, and the next run records it
+        report.notices.append(f"What was judged could not be recorded: {error}")
     return report
 
 
@@ -190,12 +202,22 @@ def _ingest(
     last = max(key for keys in keys_by_table.values() for key in keys) if keys_by_table else report.start
     stage = f"ingest {source}"
     progress(stage, 0, len(whole) + sum(map(len, keys_by_table.values())), "connecting")
-    with _opened(pipeline, source, report) as reader:
+    with _opened(pipeline, source, report) as reader, publishing_together(pipeline.lake) as together:
         keys_by_table = _with_reopened(pipeline, source, keys_by_table, report, reader)
         steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
         for done, (table, key) in enumerate(steps, start=1):
+            own = None
             with _refusals_go_on(report):
-                report.add(pipeline.ingest(source, table, key, reader=reader))
+                receipt = pipeline.ingest(source, table, key, reader=reader, together=together)
+                own = None if together.holds(receipt) else receipt
+                if own is not None:
+                    report.add(own)
+            if done == len(steps) or steps[done][0] != table:
+                together.commit()  # what waits of one table is not seen by the rules of the next
+            for landed in together.take():
+                pipeline.teller.tell(landed)
+                if own is None or (own.table, own.key) != (landed.table, landed.key):  # else it was made anew at once
+                    report.add(landed)
             progress(stage, done, len(steps), f"{table} {key}")
         _reconcile_source(pipeline, source, steps, report, reader)
 

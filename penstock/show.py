@@ -168,6 +168,8 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
     steps = [{"step": step, "seconds": seconds} for step, seconds in report.seconds.items()]
     print_table("Seconds per step", steps, ("step", "seconds"))
     _say_reconciled(report)
+    if report.pages is not None:
+        say(f"Quality pages: {report.pages}")
     if report.release:
         say(f'Release {report.release} is current. Ask it: penstock query "select * from mart_daily_route_performance"')
     elif not report.build:

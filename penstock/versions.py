@@ -131,6 +131,17 @@ def reconcile_deletes(
         )
 
 
+def late_keys(lake: Lake, spec: SourceSpec, table: TableSpec, key: str) -> list[str]:
+    """Published intervals before ``key`` whose end is within the late window before it."""
+    cursor = table.cursor
+    if cursor is None or not cursor.late_window_s:
+        return []
+    start = day_interval(key, spec.time_zone).start
+    published = sorted(each for each in lake.live_attempts(spec.raw(table.name)) if each < key)
+    ages_s = {each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published}
+    return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+
+
 @dataclass(frozen=True)
 class LateRows:
     """Rows that no run will come across by itself.
@@ -238,6 +249,18 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
         for receipt in lake.receipts(TableId("refined", refined.name))
         if receipt.key not in known and any(now.get(name, batch) != batch for name, batch in receipt.upstream.items())
     ]
+
+
+def stale_keys(lake: Lake, refined: RefinedTable, keys: Iterable[str]) -> list[str]:
+    """Those of some intervals that are not refined from the raw rows that are live."""
+    from transformations.refine import stage as refine_stage
+
+    stale = []
+    for key in sorted(keys):
+        live = lake.receipt(refine_stage.refined_id(refined), key)
+        if live is None or live.upstream != refine_stage.upstream_of(lake, refined, key):
+            stale.append(key)
+    return stale
 
 
 def _some(days: dict[str, int] | Any, most: int = 5) -> str:

@@ -27,9 +27,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from common.errors import GateCrashed, SpecError
 from common.verdict import Severity
@@ -67,6 +67,32 @@ class Budget(_Model):
     max_rejected_share: float | None = Field(default=None, ge=0, le=1, description="Rejected / checked rows allowed.")
 
 
+Spreads = Annotated[float, Field(gt=0)]
+
+
+class Anomaly(_Model):
+    """How far a batch's number of rows may lie from its table's own past, in spreads (see ``quality/trends.py``)."""
+
+    warn: Spreads | Literal["none"] = Field(default=5.0, description="Spreads beyond which a run warns.")
+    refuse: Spreads | Literal["none"] = Field(default="none", description="Spreads beyond which it is refused.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.refuse_limit is not None and (self.warn_limit is None or self.warn_limit > self.refuse_limit):
+            raise ValueError("anomaly: warn must be at most refuse: a run warns before it refuses")
+        return self
+
+    @property
+    def warn_limit(self) -> float | None:
+        """Spreads beyond which a run warns; None: never."""
+        return None if self.warn == "none" else self.warn
+
+    @property
+    def refuse_limit(self) -> float | None:
+        """Spreads beyond which a batch is refused; None: never."""
+        return None if self.refuse == "none" else self.refuse
+
+
 class Rule(_Model):
     """One expectation with its consequence."""
 
@@ -84,6 +110,9 @@ class Suite(_Model):
     suite: str = Field(pattern=r"^(raw|refined|warehouse)/[A-Za-z0-9_.]+$", description="`<stage>/<table>`.")
     description: str = Field(default="", description="What the table is, for the reader.")
     budget: Budget = Field(default_factory=Budget)
+    anomaly: Anomaly | None = Field(
+        default=None, description="When a batch's number of rows is unusual; of raw tables warned of by default."
+    )
     references: tuple[str, ...] = Field(
         default=(), strict=False, description="Other tables that rules read, as views with `.` written `__`."
     )
@@ -96,6 +125,11 @@ class Suite(_Model):
     def name(self) -> str:
         """``<stage>/<table>``."""
         return self.suite
+
+    @property
+    def anomaly_limits(self) -> Anomaly | None:
+        """When a number of rows is unusual; refined rows follow raw ones, so they are judged only where asked for."""
+        return self.anomaly or (Anomaly() if self.suite.startswith("raw/") else None)
 
     def located(self, origin: str, lines: Mapping[str, int]) -> Suite:
         """The same suite, knowing its file and the line of each rule."""
@@ -180,6 +214,12 @@ def _parse(path: Path) -> Suite:
 
 def _checked(suite: Suite, file: YamlFile) -> Suite:
     """Rules between fields, and the lines for later messages."""
+    if suite.anomaly is not None and suite.suite.startswith("warehouse/"):
+        raise SpecError(
+            f"{file.path}:{file.line(('anomaly',))}: a candidate is judged as a whole and has no batches to compare.",
+            table=suite.name,
+            remedy="write `anomaly:` into the suite of the raw or refined table",
+        )
     lines: dict[str, int] = {}
     for position, rule in enumerate(suite.expectations):
         line = file.line(("expectations", position))

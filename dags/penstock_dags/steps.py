@@ -7,15 +7,18 @@ executor has loaded those modules before it forked (``executor.py``) the import 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from common.errors import CommitConflict, PenstockError, UnknownName
+from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
     from lake.batches import Receipt
+    from penstock.lineage_events import Parent
     from penstock.pipeline import Pipeline
+    from warehouse.releases import Release
 
 _COUNTS = ("published", "quarantined", "deduplicated")
 
@@ -29,7 +32,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     those that did not change cost one read and no commit.
     """
     pipeline = _pipeline({connection})
-    with pipeline.reading(source) as reader:
+    with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
@@ -43,6 +46,31 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     for warning in receipt.warnings:
         log.warning("%s %s: %s", receipt.table, key, warning)
     return _reference(receipt)
+
+
+@contextmanager
+def _refusals_recorded(pipeline: Pipeline) -> Iterator[None]:
+    """A refused batch ends its run, so that no build comes behind it to record what was judged."""
+    try:
+        yield
+    except DataRejected:
+        _record(pipeline)
+        raise
+
+
+def _record(pipeline: Pipeline) -> None:
+    from penstock.records import record
+
+    record(pipeline)
+
+
+def _write_pages(pipeline: Pipeline) -> None:
+    from penstock.quality_pages import try_to_write_pages
+
+    notices: list[str] = []
+    log.info("quality pages: %s", try_to_write_pages(pipeline, notices))
+    for notice in notices:
+        log.warning("%s", notice)
 
 
 def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, reader: SourceReader) -> None:
@@ -111,6 +139,7 @@ def refine(key: str) -> list[dict[str, Any]]:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
     if errors:
+        _record(pipeline)
         first, *others = sorted(errors, key=lambda error: error.retryable)
         for other in others:
             first.add_note(f"also: {other}")
@@ -132,14 +161,16 @@ def publish(candidate_id: str) -> dict[str, Any]:
     here; if nothing is, somebody has done this run's work, and that is success.
     """
     pipeline = _pipeline(set())
+    release: Release | None
     try:
         release = pipeline.publish(candidate_id)
     except (CommitConflict, UnknownName) as error:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
-        superseding = pipeline.build_and_publish()
-        return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
+        release = pipeline.build_and_publish()
+    _record(pipeline)
+    _write_pages(pipeline)
     _reconcile_release(pipeline)
-    return {"candidate": candidate_id, "release": release.id}
+    return {"candidate": candidate_id, "release": None if release is None else release.id}
 
 
 def _reconcile_release(pipeline: Pipeline) -> None:
@@ -168,4 +199,14 @@ def _pipeline(connections: set[str]) -> Pipeline:
     if "://" in settings.lake_uri:
         connections = connections | {settings.lake_connection}
     found = airflow_connections(connections)
-    return Pipeline(Settings.load(connections=found) if found else settings)
+    return Pipeline(Settings.load(connections=found) if found else settings, parent=_this_task())
+
+
+def _this_task() -> Parent:
+    """This task of Airflow, under its own names, as what lineage events call their parent."""
+    from airflow.sdk import get_current_context
+
+    from penstock.lineage_events import Parent
+
+    task = get_current_context()["ti"]
+    return Parent(f"{task.dag_id}.{task.task_id}", f"{task.run_id}[{task.map_index}]")

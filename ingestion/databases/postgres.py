@@ -50,6 +50,7 @@ class PostgresDialect(Dialect):
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Mapping[str, DatabaseColumn]] = {}
+        self._told: dict[tuple[object, ...], str] = {}
 
     def quote(self, name: str) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
@@ -60,6 +61,7 @@ class PostgresDialect(Dialect):
         names = {"schema": literal(table.schema_name), "table": literal(table.in_source)}
         found = {row[0]: DatabaseColumn(*row) for row in session.rows(_COLUMNS.format(**names))}
         self._known[(table.schema_name, table.in_source)] = found
+        self._told.clear()
         return found
 
     def relation(self, table: TableSpec) -> str:
@@ -102,10 +104,12 @@ class PostgresDialect(Dialect):
         reasons = ", ".join(f"CASE WHEN {condition} THEN {literal(reason)} END" for condition, reason in conditions)
         bad = " OR ".join(condition for condition, _ in conditions)
         names = [column.name for column in table.columns]
-        position = f"concat_ws(', ', 'key ' || {self._json_of(table, table.primary_key)}{self._bad_bytes(table)})"
+        told = (self.relation(table), table.primary_key, tuple((c.name, c.in_source, c.type) for c in table.columns))
+        if told not in self._told:
+            position = f"concat_ws(', ', 'key ' || {self._json_of(table, table.primary_key)}{self._bad_bytes(table)})"
+            self._told[told] = f"{position} AS position, {self._json_of(table, names)} AS row"
         return (
-            f"SELECT 'exact_value' AS rule, concat_ws('; ', {reasons}) AS reason, {position} AS position, "
-            f"{self._json_of(table, names)} AS row "
+            f"SELECT 'exact_value' AS rule, concat_ws('; ', {reasons}) AS reason, {self._told[told]} "
             f"FROM {self.relation(table)} AS _source WHERE {where} AND ({bad}) IS TRUE"
         )
 

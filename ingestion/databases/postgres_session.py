@@ -146,6 +146,7 @@ class PostgresSession:
         self._others.clear()
         with suppress(duckdb.Error), self._sockets.bounded(CONNECT_TIMEOUT_S):
             self.connection.execute("ROLLBACK")
+        self._sockets.close()
         self.connection.close()
 
     def exported_snapshot(self) -> str:

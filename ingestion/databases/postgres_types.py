@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from ingestion.databases.dialect import DatabaseColumn
 from lake.sql import identifier
@@ -187,6 +187,7 @@ def as_string(column: DatabaseColumn) -> Reading:
     return Reading(text_of(column), not_utf8(column), f"{column.name} holds bytes that have no form in UTF-8")
 
 
+@lru_cache(maxsize=4096)  # every interval of a table asks again
 def exact(column: DatabaseColumn, declared: str) -> Reading | None:
     """How a column is read so that every value stays what it is; None if the declared type cannot promise that."""
     kind, name = kind_of(column), identifier(column.name)

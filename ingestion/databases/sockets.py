@@ -15,12 +15,16 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CONNECTING = threading.Lock()
 """One connection of this process is made at a time, so that a new socket belongs to it."""
+
+_IDLE_S = 3600.0
+"""How long the watching thread rests while there is nothing to watch."""
 
 _Descriptor = tuple[int, int]
 """File descriptor and inode: a number that has been given to another file is not ours any more."""
@@ -40,6 +44,11 @@ class Sockets:
         self._port = port
         self._known: set[_Descriptor] = set()
         self.timed_out = False
+        self._guard = threading.Condition()
+        self._ends_s: list[float] = []
+        self._looks_s = 0.0
+        self._watcher: threading.Thread | None = None
+        self._closed = False
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
@@ -58,17 +67,39 @@ class Sockets:
         Args:
             limit_s: longest time the block may take, in s.
         """
-        timer = threading.Timer(limit_s, self._time_out)
-        timer.daemon = True
-        timer.start()
+        ends_s = time.monotonic() + limit_s
+        with self._guard:
+            self._ends_s.append(ends_s)
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="penstock-watch", daemon=True)
+                self._watcher.start()
+            elif ends_s < self._looks_s:
+                self._guard.notify()
         try:
             yield
         finally:
-            timer.cancel()
+            with self._guard:
+                self._ends_s.remove(ends_s)
 
-    def _time_out(self) -> None:
-        self.timed_out = True
-        self.sever()
+    def close(self) -> None:
+        """Nothing is watched any more."""
+        with self._guard:
+            self._closed = True
+            self._guard.notify()
+
+    def _watch(self) -> None:
+        """One thread for all blocks: one for each would cost a small query as much as the query itself."""
+        with self._guard:
+            while not self._closed:
+                now_s = time.monotonic()
+                if any(ends_s <= now_s for ends_s in self._ends_s):
+                    self.timed_out = True
+                    self.sever()
+                    break
+                # A block that ends later than the next look is seen then; an earlier one wakes us.
+                self._looks_s = min(self._ends_s, default=now_s + _IDLE_S)
+                self._guard.wait(self._looks_s - now_s)
+            self._watcher = None
 
     def sever(self) -> None:
         """End the connection at once: whoever waits for it gets an error. Harmless where it has ended."""

@@ -43,12 +43,12 @@ def test_neither_the_package_nor_the_command_line_loads_anything_heavy() -> None
     assert loaded & HEAVY == set()
 
 
-def test_nothing_that_a_database_extract_needs_loads_arrow_or_numpy() -> None:
+def test_nothing_that_a_database_extract_needs_loads_arrow_numpy_or_sqlalchemy() -> None:
     code = (
-        "import json, sys, penstock.run, penstock.pipeline, lake.sql_catalog, ingestion.databases.reader; "
+        "import json, sys, penstock.run, penstock.pipeline, lake.sqlite_catalog, ingestion.databases.reader; "
         "json.dump(sorted(sys.modules), sys.stdout)"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     loaded = {module.split(".")[0] for module in json.loads(out)}
     assert {"duckdb", "pyiceberg"} <= loaded
-    assert loaded & {"numpy", "pandas", "polars", "pyarrow", "requests"} == set()
+    assert loaded & {"numpy", "pandas", "polars", "pyarrow", "requests", "sqlalchemy"} == set()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 import pytest
 from pyiceberg.exceptions import CommitFailedException
-from sqlalchemy.exc import OperationalError
 
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.settings import Settings
@@ -19,8 +19,8 @@ from lake.lake import Lake, checksum_of
 from lake.paths import engine_path
 from lake.publish import identify, publish
 from lake.quarantine import quarantined
+from lake.remembering import LeanTransaction, unavailable
 from lake.sql import parquet_relation
-from lake.sql_catalog import LeanTransaction
 from tests.integration.lake import lakes
 from tests.integration.lake.lakes import PROCESSES, TABLE, Bench, finish, publish_staged, start, verdict
 
@@ -36,8 +36,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 
-def lost() -> OperationalError:
-    return OperationalError("UPDATE", {}, Exception("server closed the connection"))
+def lost() -> StoreUnavailable:
+    return unavailable(OperationalError("server closed the connection"))
 
 
 @pytest.mark.usefixtures("no_waiting")
