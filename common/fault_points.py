@@ -21,6 +21,8 @@ POINTS = (
     "lake.deletes.before_commit",
     "lake.history.before_commit",
     "lake.merge.before_commit",
+    "lake.ops.before_commit",
+    "lake.rework.before_commit",
     "lake.publish.before_commit",
     "lake.publish.after_commit",
     "refine.write.before_write",

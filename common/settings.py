@@ -44,14 +44,20 @@ class Settings(BaseModel):
     suites: Path = Field(default=Path(), description="Folder of gate suites. Default: the bundled quality/suites.")
     memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
+    gate_timeout_s: float = Field(default=1800.0, gt=0, description="Longest time the gate may judge one batch, in s.")
     statement_timeout_s: float = Field(default=900.0, gt=0, description="Longest time one source query may take, in s.")
     parallel_reads: int = Field(
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
+    lineage_url: str = Field(
+        default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
+    )
+    lineage_api_key: SecretStr = Field(default=SecretStr(""), description="Sent to it as a bearer token.")
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",

@@ -68,6 +68,9 @@ _TYPES: dict[str, tuple[IcebergType, str]] = {
 PARTITION_COLUMN = "ds"
 """Partition column of every interval table: the calendar day its partition key names."""
 
+OPS = "ops"
+"""Namespace of the lake, and schema of a warehouse, that tells of the work and holds no data of a source."""
+
 DELETED_COLUMN = "source_deleted_at"
 """In raw tables that keep what vanished from the source: when that was noticed, UTC; null for a row that lives."""
 

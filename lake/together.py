@@ -25,6 +25,7 @@ from lake.catalog import LiveFile
 from lake.commit import Change, change_partitions
 from lake.lake import Lake
 from lake.paths import attempt_of, new_attempt
+from lake.verdicts import withdraw_validation
 
 MOST_BATCHES = 32
 MOST_ROWS = 500_000
@@ -209,4 +210,5 @@ def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
 
 def _withdraw(lake: Lake, prepared: Prepared) -> None:
     lake.discard(prepared.batch)
+    withdraw_validation(lake, prepared.receipt.verdict)
     lake.delete_receipt(prepared.batch.table, prepared.batch.key, prepared.receipt.attempt)

@@ -20,9 +20,10 @@ from lake.catalog import find_table, live_files
 from lake.engine import open_database
 from lake.lake import Lake
 from lake.paths import TableId, engine_path, root_location
+from lake.schema import OPS
 from lake.sql import identifier, literal
 
-NAMESPACES = ("raw", "refined", "quarantine")
+NAMESPACES = ("raw", "refined", "quarantine", OPS)
 """Namespaces whose tables can be asked."""
 
 _DUCKDB = {

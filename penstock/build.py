@@ -10,22 +10,29 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import GateRefused, SettingsError
+from common.errors import GateRefused
 from common.fault_points import reach
 from common.hashing import digest
 from common.interrupts import raise_if_noted
-from lake.engine import prepare_statements
+from lake.engine import open_database, prepare_statements
 from lake.lake import PinnedTable
-from lake.paths import WHOLE, TableId
-from lake.schema import PARTITION_COLUMN
+from lake.ops import OPS_TABLES, ops_relation
+from lake.paths import WHOLE, TableId, new_attempt
+from lake.schema import OPS, PARTITION_COLUMN
+from lake.sql import identifier, literal
+from lake.verdicts import record_refused_verdict
 from penstock.facts import FACTS
+from penstock.lineage_told import models_made_of
+from penstock.records import record
+from penstock.suites import warehouse_suites
 from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
 from warehouse.inspect import describe_tables
-from warehouse.lease import lease
+from warehouse.lease import Lease, lease
 from warehouse.releases import Candidate, Release, Releases
 
 if TYPE_CHECKING:
@@ -75,12 +82,12 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        return _build(pipeline, full_refresh=full_refresh)
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        return _build(pipeline, held, full_refresh=full_refresh)
 
 
-def _build(pipeline: Pipeline, *, full_refresh: bool) -> Candidate | None:
-    releases = Releases(pipeline.settings.warehouse)
+def _build(pipeline: Pipeline, held: Lease, *, full_refresh: bool) -> Candidate | None:
+    releases = Releases(pipeline.settings.warehouse, held)
     current = releases.current()
     before: Mapping[str, Any] = current.manifest if current else {}
     pins = pin_lake(pipeline)
@@ -91,7 +98,7 @@ def _build(pipeline: Pipeline, *, full_refresh: bool) -> Candidate | None:
         return None
     candidate = releases.new_candidate(from_scratch=anew)
     try:
-        manifest = _fill(pipeline, candidate, pins, changed, anew=anew)
+        manifest = _fill(pipeline, candidate, pins, changed, anew=anew, before=before)
         releases.seal(candidate, {"code": code, **manifest})
     except BaseException:
         releases.discard(candidate)
@@ -106,6 +113,7 @@ def _fill(
     changed: Mapping[str, list[str] | None],
     *,
     anew: bool,
+    before: Mapping[str, Any],
 ) -> dict[str, Any]:
     lake, settings = pipeline.lake, pipeline.settings
     files = {name: LakeTableFiles(*lake.columns(TableId("refined", name)), pin.paths) for name, pin in pins.items()}
@@ -128,9 +136,10 @@ def _fill(
     reach("warehouse.build.after_models")
     raise_if_noted()
     modelled = time.perf_counter()
-    verdicts = audit(pipeline, candidate.database)
+    verdicts = audit(pipeline, candidate)
     audited = time.perf_counter()
     raise_if_noted()
+    history = copy_history(pipeline, candidate.database)
     tables = describe_tables(candidate.database, dict(FACTS.values()))
     _check_accounts(pipeline, pins, tables)
     return {
@@ -144,7 +153,11 @@ def _fill(
         "full_refresh": anew,
         "tables": tables,
         "models": result.to_dict(),
+        "lineage": before["lineage"]
+        if not anew and "lineage" in before
+        else models_made_of(result.manifest_path, pipeline.refined_tables()),
         "verdicts": verdicts,
+        "history": history,
         "seconds": {"models": round(modelled - started, 3), "gate": round(audited - modelled, 3)},
     }
 
@@ -168,33 +181,70 @@ def _check_accounts(pipeline: Pipeline, pins: Mapping[str, PinnedTable], tables:
                 )
 
 
-def audit(pipeline: Pipeline, database: Path) -> dict[str, Any]:
+def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
+    """Bring ``ops.*`` of the lake in step and copy them into a candidate; rows by table.
+
+    They are copied whole: a table that is written once a batch stays small, and a release needs no lake to be read.
+    """
+    record(pipeline)
+    counts = {}
+    with closing(open_database(pipeline.settings)) as connection:
+        connection.execute(f"ATTACH {literal(str(database))} AS warehouse")
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS warehouse.{OPS}")
+        for ops in OPS_TABLES:
+            name = f"warehouse.{OPS}.{identifier(ops.table.name)}"
+            ordered = f"SELECT * EXCLUDE (month) FROM {ops_relation(pipeline.lake, ops)} ORDER BY ALL"
+            row = connection.execute(f"CREATE OR REPLACE TABLE {name} AS {ordered}").fetchone()
+            counts[str(ops.table)] = int(row[0]) if row else 0
+            connection.execute(f"COMMENT ON TABLE {name} IS {literal(ops.description)}")
+            for column in ops.columns[1:]:
+                comment = f"{name}.{identifier(column.name)} IS {literal(column.description)}"
+                connection.execute(f"COMMENT ON COLUMN {comment}")
+    return counts
+
+
+def audit(pipeline: Pipeline, candidate: Candidate) -> dict[str, Any]:
     """Have the gate judge a candidate's tables.
+
+    Returns:
+        Each table's verdict, for the manifest; ``validation`` is the file in the candidate's folder that holds Great
+        Expectations' own result.
 
     Raises:
         GateRefused: naming each table that failed and why.
-    """
-    from quality.suite import suite_for
+        GateCrashed: a suite is missing, or the gate could not run.
 
-    suites = {
-        path.stem: suite_for("warehouse", path.stem, suites_dir=pipeline.settings.suites)
-        for path in sorted((pipeline.settings.suites / "warehouse").glob("*.yml"))
-    }
-    if not suites:
-        raise SettingsError(
-            f"There is no suite under {pipeline.settings.suites / 'warehouse'}: it would go unjudged.",
-            remedy="put a suite for each table there, or correct PENSTOCK_SUITES",
-        )
-    verdicts = pipeline.gate.audit_database(suites, database)
+    Side effects: the results are written into the candidate's folder; refused verdicts beside those of lake tables.
+    """
+    suites = warehouse_suites(pipeline.settings)
+    verdicts = pipeline.gate.audit_database(suites, candidate.database)
     refused = {table: verdict for table, verdict in verdicts.items() if not verdict.passed}
     if refused:
+        accounts = [
+            record_refused_verdict(
+                pipeline.lake,
+                TableId("warehouse", table),
+                candidate.id,
+                pipeline.run_id,
+                verdict,
+                attempt=new_attempt(),
+            )
+            for table, verdict in refused.items()
+        ]
         reasons = "; ".join(f"{table}: {', '.join(verdict.reasons)}" for table, verdict in refused.items())
         raise GateRefused(
             f"The gate refused the candidate warehouse: {reasons}.",
             table=", ".join(refused),
-            remedy="correct the models or the suite and build again; the current release is untouched",
+            remedy="correct the models or the suite and build again; the current release is untouched. "
+            f"The whole verdicts: {', '.join(accounts)}",
         )
-    return {table: verdict.to_dict() for table, verdict in verdicts.items()}
+    (candidate.folder / "validations").mkdir()
+    recorded = {}
+    for table, verdict in verdicts.items():
+        reference = f"validations/{table}.json"
+        (candidate.folder / reference).write_text(verdict.validation_json)
+        recorded[table] = {**verdict.to_dict(), "validation": reference}
+    return recorded
 
 
 def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
@@ -205,11 +255,9 @@ def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
         CommitConflict: another release was published since the candidate was begun.
         LeaseHeld: another build is at work.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        releases = Releases(pipeline.settings.warehouse)
-        release = releases.publish(releases.candidate(candidate_id))
-        releases.retain(pipeline.settings.keep_releases)
-        return release
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        releases = Releases(pipeline.settings.warehouse, held)
+        return _publish(pipeline, releases, releases.candidate(candidate_id))
 
 
 def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Release | None:
@@ -218,11 +266,15 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
     Returns:
         The new release; None if there was nothing to do.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S):
-        candidate = _build(pipeline, full_refresh=full_refresh)
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        candidate = _build(pipeline, held, full_refresh=full_refresh)
         if candidate is None:
             return None
-        releases = Releases(pipeline.settings.warehouse)
-        release = releases.publish(candidate)
-        releases.retain(pipeline.settings.keep_releases)
-        return release
+        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate)
+
+
+def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate) -> Release:
+    release = releases.publish(candidate)
+    releases.retain(pipeline.settings.keep_releases)
+    pipeline.teller.released(release)
+    return release

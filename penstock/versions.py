@@ -22,7 +22,7 @@ from lake.lake import Lake
 from lake.paths import TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.sql import parquet_relation
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 
 if TYPE_CHECKING:
     from transformations.refine.model import RefinedTable
@@ -131,6 +131,17 @@ def reconcile_deletes(
         )
 
 
+def late_keys(lake: Lake, spec: SourceSpec, table: TableSpec, key: str) -> list[str]:
+    """Published intervals before ``key`` whose end is within the late window before it."""
+    cursor = table.cursor
+    if cursor is None or not cursor.late_window_s:
+        return []
+    start = day_interval(key, spec.time_zone).start
+    published = sorted(each for each in lake.live_attempts(spec.raw(table.name)) if each < key)
+    ages_s = {each: (start - day_interval(each, spec.time_zone).end).total_seconds() for each in published}
+    return [each for each, age_s in ages_s.items() if 0 <= age_s < cursor.late_window_s]
+
+
 @dataclass(frozen=True)
 class LateRows:
     """Rows that no run will come across by itself.
@@ -159,7 +170,7 @@ def late_rows(lake: Lake, spec: SourceSpec, table: TableSpec, reader: SourceRead
     Raises:
         SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
     """
-    if not isinstance(reader, ComparesKeys):
+    if table.late.beyond == "ignore" or not isinstance(reader, ComparesKeys):
         return LateRows({}, 0, ())
     raw = spec.raw(table.name)
     by_day = reader.rows_by_day(table)
@@ -216,7 +227,7 @@ def history_of(spec: SourceSpec, table: TableSpec) -> History:
 
 
 def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTable, *, known: Set[str]) -> list[str]:
-    """Refined intervals whose raw partitions another interval's batch, or a reconciliation, has rewritten since.
+    """Refined intervals whose raw partitions the work on another interval has rewritten or read again since.
 
     Args:
         lake: the lake.
@@ -228,7 +239,8 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
         spec.raw(table.name)
         for spec in sources
         for table in spec.tables
-        if table.rewrites_others and str(spec.raw(table.name)) in refined.inputs.values()
+        if (table.rewrites_others or table.late.beyond == "reopen")
+        and str(spec.raw(table.name)) in refined.inputs.values()
     ]
     if not raw_tables or not refined.partitioned:
         return []
@@ -238,6 +250,18 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
         for receipt in lake.receipts(TableId("refined", refined.name))
         if receipt.key not in known and any(now.get(name, batch) != batch for name, batch in receipt.upstream.items())
     ]
+
+
+def stale_keys(lake: Lake, refined: RefinedTable, keys: Iterable[str]) -> list[str]:
+    """Those of some intervals that are not refined from the raw rows that are live."""
+    from transformations.refine import stage as refine_stage
+
+    stale = []
+    for key in sorted(keys):
+        live = lake.receipt(refine_stage.refined_id(refined), key)
+        if live is None or live.upstream != refine_stage.upstream_of(lake, refined, key):
+            stale.append(key)
+    return stale
 
 
 def _some(days: dict[str, int] | Any, most: int = 5) -> str:

@@ -25,14 +25,14 @@ are views: ``select b.row_number from {batch} b anti join raw__shop__items i on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from common.errors import GateCrashed, SpecError
-from common.verdict import Severity
+from common.verdict import Policy, Severity
 from common.yaml_files import Location, YamlFile
 
 SUITES_DIR = Path(__file__).parent / "suites"
@@ -61,10 +61,39 @@ class _Model(BaseModel):
 
 
 class Budget(_Model):
-    """How many rows may be rejected before the whole batch is refused. A limit that is not set does not limit."""
+    """How many rows may be rejected before the whole batch is refused. A limit that is not set does not limit.
+
+    A suite without any budget has the one of :mod:`quality.decide`.
+    """
 
     max_rejected_rows: int | None = Field(default=None, ge=0, description="Rejected rows allowed.")
     max_rejected_share: float | None = Field(default=None, ge=0, le=1, description="Rejected / checked rows allowed.")
+
+
+Spreads = Annotated[float, Field(gt=0)]
+
+
+class Anomaly(_Model):
+    """How far a batch's number of rows may lie from its table's own past, in spreads (see ``quality/trends.py``)."""
+
+    warn: Spreads | Literal["none"] = Field(default=5.0, description="Spreads beyond which a run warns.")
+    refuse: Spreads | Literal["none"] = Field(default="none", description="Spreads beyond which it is refused.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.refuse_limit is not None and (self.warn_limit is None or self.warn_limit > self.refuse_limit):
+            raise ValueError("anomaly: warn must be at most refuse: a run warns before it refuses")
+        return self
+
+    @property
+    def warn_limit(self) -> float | None:
+        """Spreads beyond which a run warns; None: never."""
+        return None if self.warn == "none" else self.warn
+
+    @property
+    def refuse_limit(self) -> float | None:
+        """Spreads beyond which a batch is refused; None: never."""
+        return None if self.refuse == "none" else self.refuse
 
 
 class Rule(_Model):
@@ -83,31 +112,80 @@ class Suite(_Model):
 
     suite: str = Field(pattern=r"^(raw|refined|warehouse)/[A-Za-z0-9_.]+$", description="`<stage>/<table>`.")
     description: str = Field(default="", description="What the table is, for the reader.")
-    budget: Budget = Field(default_factory=Budget)
+    policy: Policy = Field(
+        default="quarantine",
+        description="quarantine: rows that break critical rules are rejected, within the budget. refuse: one such row "
+        "refuses the batch. warn: failing rules are reported and nothing else.",
+    )
+    policy_reason: str = Field(default="", description="Why the policy is warn.")
+    policy_by: str = Field(default="", description="Who answers for it.")
+    budget: Budget | None = Field(default=None, description="How many rows may be rejected.")
+    anomaly: Anomaly | None = Field(
+        default=None, description="When a batch's number of rows is unusual; of raw tables warned of by default."
+    )
     references: tuple[str, ...] = Field(
         default=(), strict=False, description="Other tables that rules read, as views with `.` written `__`."
     )
     expectations: tuple[Rule, ...] = Field(strict=False)
 
     _origin: str = PrivateAttr(default="a suite made in code")
-    _lines: dict[str, int] = PrivateAttr(default_factory=dict)
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> Self:
+        signed = bool(self.policy_reason.strip()) and bool(self.policy_by.strip())
+        if self.policy == "warn" and not signed:
+            raise ValueError("policy warn refuses nothing: say why with 'policy_reason:' and who with 'policy_by:'")
+        if self.policy == "quarantine" and (self.policy_reason or self.policy_by):
+            raise ValueError("'policy_reason' and 'policy_by' belong to another policy than quarantine")
+        if self.policy != "quarantine" and self.budget is not None:
+            raise ValueError(f"policy {self.policy} has no budget: leave 'budget' out")
+        return self
 
     @property
     def name(self) -> str:
         """``<stage>/<table>``."""
         return self.suite
 
-    def located(self, origin: str, lines: Mapping[str, int]) -> Suite:
-        """The same suite, knowing its file and the line of each rule."""
+    @property
+    def anomaly_limits(self) -> Anomaly | None:
+        """When a number of rows is unusual; refined rows follow raw ones, so they are judged only where asked for."""
+        return self.anomaly or (Anomaly() if self.suite.startswith("raw/") else None)
+
+    @property
+    def origin(self) -> str:
+        """The suite's file, for messages."""
+        return self._origin
+
+    def located(self, origin: str, places: Mapping[str, str]) -> Suite:
+        """The same suite, knowing its file and where each rule stands (``file:line``)."""
         copy = self.model_copy()
         copy._origin = origin  # noqa: SLF001 - another instance of this class
-        copy._lines = dict(lines)  # noqa: SLF001
+        copy._places = dict(places)  # noqa: SLF001
         return copy
+
+    def with_derived(self, rules: Sequence[tuple[Rule, str]], references: Iterable[str]) -> Suite:
+        """The same suite with rules that are implied elsewhere.
+
+        Args:
+            rules: each rule with the place that implies it.
+            references: tables that they read.
+        """
+        copy = self.model_copy(
+            update={
+                "expectations": (*self.expectations, *(rule for rule, _ in rules)),
+                "references": tuple(dict.fromkeys([*self.references, *references])),
+            }
+        )
+        return copy.located(self._origin, {**self._places, **{rule.id: place for rule, place in rules}})
 
     def where(self, rule: str) -> str:
         """``file:line`` of a rule, for messages."""
-        line = self._lines.get(rule)
-        return f"{self._origin}:{line}" if line else self._origin
+        return self._places.get(rule, self._origin)
+
+    def named(self, rule: str) -> str:
+        """A rule's id with the place where it stands, where that is known."""
+        return f"{rule} ({self._places[rule]})" if rule in self._places else rule
 
 
 def view_name(table: str) -> str:
@@ -180,6 +258,12 @@ def _parse(path: Path) -> Suite:
 
 def _checked(suite: Suite, file: YamlFile) -> Suite:
     """Rules between fields, and the lines for later messages."""
+    if suite.anomaly is not None and suite.suite.startswith("warehouse/"):
+        raise SpecError(
+            f"{file.path}:{file.line(('anomaly',))}: a candidate is judged as a whole and has no batches to compare.",
+            table=suite.name,
+            remedy="write `anomaly:` into the suite of the raw or refined table",
+        )
     lines: dict[str, int] = {}
     for position, rule in enumerate(suite.expectations):
         line = file.line(("expectations", position))
@@ -196,7 +280,7 @@ def _checked(suite: Suite, file: YamlFile) -> Suite:
                 remedy=_OURS[key],
             )
         lines[rule.id] = line
-    return suite.located(str(file.path), lines)
+    return suite.located(str(file.path), {rule: f"{file.path}:{line}" for rule, line in lines.items()})
 
 
 def _remedy(kind: str, location: Location) -> str:

@@ -62,14 +62,12 @@ class CommandLine:
 def stored_state(settings: Settings) -> dict[str, object]:
     """Everything that lake and warehouse hold: each file with its size, and each table's snapshot.
 
-    Verdicts of refused batches are left out: they are kept for people to read, and no table knows them.
+    What tells of the work is left out: verdicts of refused batches, and the tables made from all verdicts.
     """
     lake = Path(settings.lake_uri)
     files = {path: path.lstat().st_size for root in (lake, settings.warehouse) for path in root.rglob("*")}
     found: dict[str, object] = {
-        str(path): size
-        for path, size in files.items()
-        if not path.is_dir() and lake / "ops" / "refusals" not in path.parents
+        str(path): size for path, size in files.items() if not path.is_dir() and lake / "ops" not in path.parents
     }
     pointer = settings.warehouse / "current"
     found["current"] = str(pointer.readlink()) if pointer.is_symlink() else None

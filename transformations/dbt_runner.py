@@ -33,7 +33,7 @@ import duckdb
 
 from common.errors import StateCorrupt, UsageError
 from common.hashing import digest, file_digest
-from lake.schema import PARTITION_COLUMN, Column
+from lake.schema import OPS, PARTITION_COLUMN, Column
 from lake.sql import identifier, literal, parquet_relation
 from transformations.dbt_session import CATALOG, PROJECT, DbtSession, NodeResult
 
@@ -255,13 +255,13 @@ def _engine_config(target_path: Path, threads: int, memory_limit_mb: int) -> dic
 
 
 def _tables(database: Path) -> frozenset[str]:
-    """Names of the tables and views in a database file; none if there is no file."""
+    """Names of the models' tables and views in a database file; none if there is no file."""
     if not database.exists():
         return frozenset()
     try:
         with duckdb.connect(str(database), read_only=True) as connection:
             rows = connection.execute(
-                "SELECT table_name FROM duckdb_tables() "
+                f"SELECT table_name FROM duckdb_tables() WHERE schema_name <> {literal(OPS)} "
                 "UNION ALL SELECT view_name FROM duckdb_views() WHERE NOT internal"
             ).fetchall()
     except duckdb.Error as error:

@@ -9,11 +9,12 @@ from typing import Any
 import duckdb
 
 from lake.lake import checksum_of
-from lake.sql import identifier
+from lake.schema import OPS
+from lake.sql import identifier, literal
 
 
 def describe_tables(database: Path, day_columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Name, rows and order-independent checksum of every table, by name.
+    """Name, rows and order-independent checksum of every table that models made, by name.
 
     Args:
         database: a warehouse file that nobody writes.
@@ -26,7 +27,7 @@ def describe_tables(database: Path, day_columns: Mapping[str, str]) -> list[dict
         connection.execute("SET TimeZone = 'UTC'")
         tables = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() "
-            "AND NOT internal ORDER BY ALL"
+            f"AND NOT internal AND schema_name <> {literal(OPS)} ORDER BY ALL"
         ).fetchall()
         return [_describe(connection, schema, table, day_columns.get(table)) for schema, table in tables]
 

@@ -7,15 +7,18 @@ executor has loaded those modules before it forked (``executor.py``) the import 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from common.errors import CommitConflict, PenstockError, UnknownName
+from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
     from lake.batches import Receipt
+    from penstock.lineage_events import Parent
     from penstock.pipeline import Pipeline
+    from warehouse.releases import Release
 
 _COUNTS = ("published", "quarantined", "deduplicated")
 
@@ -28,20 +31,46 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
     those that did not change cost one read and no commit.
     """
-    pipeline = _pipeline({connection})
-    with pipeline.reading(source) as reader:
+    pipeline = pipeline_for({connection})
+    with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
             log.info("late rows: %s of %s is %s", earlier, again.table, again.state)
         if late:
             _take_in_late_rows(pipeline, source, table, key, reader)
+        _reconcile_source(pipeline, source, table, receipt, reader)
     if late and pipeline.source(source).table(table).rewrites_others:
         _reconcile_deletes(pipeline, source, table)
     pipeline.sync_history(source, table)
     for warning in receipt.warnings:
         log.warning("%s %s: %s", receipt.table, key, warning)
     return _reference(receipt)
+
+
+@contextmanager
+def _refusals_recorded(pipeline: Pipeline) -> Iterator[None]:
+    """A refused batch ends its run, so that no build comes behind it to record what was judged."""
+    try:
+        yield
+    except DataRejected:
+        _record(pipeline)
+        raise
+
+
+def _record(pipeline: Pipeline) -> None:
+    from penstock.records import record
+
+    record(pipeline)
+
+
+def _write_pages(pipeline: Pipeline) -> None:
+    from penstock.quality_pages import try_to_write_pages
+
+    notices: list[str] = []
+    log.info("quality pages: %s", try_to_write_pages(pipeline, notices))
+    for notice in notices:
+        log.warning("%s", notice)
 
 
 def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, reader: SourceReader) -> None:
@@ -52,6 +81,22 @@ def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, re
     if pipeline.source(source).table(table).late.beyond == "reopen":
         for day in found.beyond:
             log.info("reopened: %s is %s", day, pipeline.ingest(source, table, day, reader=reader).state)
+
+
+def _reconcile_source(pipeline: Pipeline, source: str, table: str, receipt: Receipt, reader: SourceReader) -> None:
+    """Compare the interval with its source, in the snapshot it was read in; a difference fails the task."""
+    from penstock.reconcile import require_equal, with_source
+
+    if receipt.state == "outside coverage":
+        return
+    spec = pipeline.source(source)
+    described = spec.table(table)
+    seen = frozenset({receipt.attempt})
+    lines = with_source(pipeline, spec, described, [receipt.key], reader, columns=described.partitioned, seen=seen)
+    for line in lines:
+        found = "equal" if line.is_equal else "DIFFERENT"
+        log.info("reconciled: %s and %s, %s: %s", line.left, line.right, line.interval, found)
+    require_equal(lines)
 
 
 def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
@@ -76,19 +121,25 @@ def refine(key: str) -> list[dict[str, Any]]:
     One table's failure does not keep the others from being published: all are tried, then the first error is raised
     with the others as notes, one that cannot heal before one that may.
     """
+    from lake.paths import WHOLE
+    from penstock.reconcile import in_lake, require_equal
     from transformations.refine import REFINED
 
-    pipeline, receipts, errors = _pipeline(set()), [], []
-    for table in REFINED:
+    pipeline, receipts, errors = pipeline_for(set()), [], []
+    for table, refined in REFINED.items():
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
                 receipt = pipeline.refine(table, each)
                 if receipt is not None:
                     receipts.append(_reference(receipt))
+            require_equal(
+                in_lake(pipeline, table, [key if refined.partitioned else WHOLE], columns=refined.partitioned)
+            )
         except PenstockError as error:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
     if errors:
+        _record(pipeline)
         first, *others = sorted(errors, key=lambda error: error.retryable)
         for other in others:
             first.add_note(f"also: {other}")
@@ -98,8 +149,12 @@ def refine(key: str) -> list[dict[str, Any]]:
 
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
-    candidate = _pipeline(set()).build()
-    return None if candidate is None else candidate.id
+    candidate = pipeline_for(set()).build()
+    if candidate is None:
+        return None
+    for model in _models(candidate.manifest):
+        log.info("%(name)s: %(status)s, %(rows)s rows, %(seconds).2f s", model)
+    return candidate.id
 
 
 def publish(candidate_id: str) -> dict[str, Any]:
@@ -109,14 +164,40 @@ def publish(candidate_id: str) -> dict[str, Any]:
     killed behind the pointer's move. Whatever is still missing from the current release is then built and published
     here; if nothing is, somebody has done this run's work, and that is success.
     """
-    pipeline = _pipeline(set())
+    pipeline = pipeline_for(set())
+    release: Release | None
     try:
         release = pipeline.publish(candidate_id)
     except (CommitConflict, UnknownName) as error:
         log.warning("candidate %s cannot be published any more (%s): building what is missing", candidate_id, error)
-        superseding = pipeline.build_and_publish()
-        return {"candidate": candidate_id, "release": None if superseding is None else superseding.id}
-    return {"candidate": candidate_id, "release": release.id}
+        release = pipeline.build_and_publish()
+    _record(pipeline)
+    _write_pages(pipeline)
+    _reconcile_release(pipeline)
+    if release is None:
+        return {"candidate": candidate_id, "release": None, "models": []}
+    return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
+
+
+def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What became of each model of a build: its status, rows and seconds."""
+    nodes = manifest.get("models", {}).get("nodes", ())
+    return [
+        {name: node[name] for name in ("name", "status", "rows", "seconds")}
+        for node in nodes
+        if node["kind"] == "model"
+    ]
+
+
+def _reconcile_release(pipeline: Pipeline) -> None:
+    """Compare some intervals of the release with the lake; a difference fails the task."""
+    from lake.paths import TableId
+    from penstock.facts import FACTS
+    from penstock.reconcile import SAMPLE, in_lake, require_equal, sampled
+
+    for name in FACTS:
+        keys = list(pipeline.lake.live_attempts(TableId("refined", name)))
+        require_equal(in_lake(pipeline, name, sampled(keys, SAMPLE, pipeline.run_id)))
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:
@@ -125,7 +206,8 @@ def _reference(receipt: Receipt) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in names}
 
 
-def _pipeline(connections: set[str]) -> Pipeline:
+def pipeline_for(connections: set[str]) -> Pipeline:
+    """A pipeline with the settings of this process and, of these connections, those that Airflow knows."""
     from common.settings import Settings
     from dags.penstock_dags.connections import airflow_connections
     from penstock.pipeline import Pipeline
@@ -134,4 +216,14 @@ def _pipeline(connections: set[str]) -> Pipeline:
     if "://" in settings.lake_uri:
         connections = connections | {settings.lake_connection}
     found = airflow_connections(connections)
-    return Pipeline(Settings.load(connections=found) if found else settings)
+    return Pipeline(Settings.load(connections=found) if found else settings, parent=_this_task())
+
+
+def _this_task() -> Parent:
+    """This task of Airflow, under its own names, as what lineage events call their parent."""
+    from airflow.sdk import get_current_context
+
+    from penstock.lineage_events import Parent
+
+    task = get_current_context()["ti"]
+    return Parent(f"{task.dag_id}.{task.task_id}", f"{task.run_id}[{task.map_index}]")

@@ -17,6 +17,7 @@ from common.errors import PenstockError
 from common.fault_points import POINTS
 from common.settings import Settings
 from ingestion.spec import SourceSpec, load_sources
+from lake.ops import OPS_TABLES
 from lake.quarantine import QUARANTINE_COLUMNS
 from lake.schema import resolve_type
 from penstock.cli import app
@@ -136,10 +137,19 @@ def test_the_documented_type_words_are_those_there_are() -> None:
 
 
 def test_every_key_of_a_suite_and_every_column_of_quarantine_is_documented() -> None:
-    documented = set(re.findall(r"`(\w+)`", page("gates.md")))
+    documented = set(re.findall(r"`(\w+)`", page("gates.md") + page("quarantine.md")))
     keys = {*Suite.model_fields, *Rule.model_fields, *Budget.model_fields}
     columns = {column.name for column in QUARANTINE_COLUMNS}
     assert (keys | columns) - documented == set()
+
+
+def test_every_table_of_the_history_and_its_columns_are_documented() -> None:
+    documented = {row[0]: row[2] for row in rows("history.md") if len(row) == 3}
+    for ops in OPS_TABLES:
+        assert f"`{ops.table}`" in page("history.md")
+        assert {column.name: documented.get(column.name) for column in ops.columns} == {
+            column.name: column.description for column in ops.columns
+        }
 
 
 def test_the_known_defects_name_rules_that_exist_with_their_severity() -> None:
@@ -171,9 +181,8 @@ def test_every_direct_dependency_is_documented_with_the_licence_it_states() -> N
         if package in {"hatchling", "uv"}:  # tools that need not be in this environment
             continue
         about = metadata.metadata(package)
-        stated = " ".join(
-            [*(about.get_all("Classifier") or []), *map(str, (about["License-Expression"], about["License"]))]
-        )
+        fields = ("Classifier", "License-Expression", "License")
+        stated = " ".join(text for field in fields for text in about.get_all(field) or [])
         family = licence.split("-")[0]
         assert family.lower() in stated.lower(), f"{package}: {licence} documented, {stated} stated"
 

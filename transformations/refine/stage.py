@@ -17,6 +17,7 @@ from lake.engine import lake_credentials
 from lake.lake import Lake
 from lake.paths import WHOLE, TableId, engine_path, new_attempt
 from lake.schema import PARTITION_COLUMN, arrow_schema
+from transformations.refine.lineage import ColumnLineage, lineage_of
 from transformations.refine.model import RefinedTable, latest_per_key
 
 _WIDER = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast")
@@ -59,9 +60,7 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
     attempt = new_attempt()
     location = lake.staging_location(target, key, attempt)
     staged = StagedBatch(target, key, attempt, (location,), 0, 0, code, upstream=upstream)
-    frames = {name: _scan(lake, TableId.parse(raw), key) for name, raw in table.inputs.items()}
-    frames |= {name: _scan(lake, TableId.parse(raw), None) for name, raw in table.reference_inputs.items()}
-    refined = table.function(**frames)
+    refined = table.function(**_frames(lake, table, key))
     latest = latest_per_key(refined, table.primary_key, table.version_column)
     try:
         reach("refine.write.before_write")
@@ -104,6 +103,23 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
         source_state={"kind": "lake"},
         upstream=upstream,
     )
+
+
+def column_lineage(lake: Lake, table: RefinedTable, key: str) -> ColumnLineage:
+    """Which raw columns each column of a refined interval is made of.
+
+    Args:
+        lake: the lake; the raw tables have been declared to it.
+        table: the refined table.
+        key: an interval whose raw rows are live.
+    """
+    return lineage_of(table, _frames(lake, table, key))
+
+
+def _frames(lake: Lake, table: RefinedTable, key: str) -> dict[str, pl.LazyFrame]:
+    """The raw rows a refined interval is made from, by argument of its function."""
+    frames = {name: _scan(lake, TableId.parse(raw), key) for name, raw in table.inputs.items()}
+    return frames | {name: _scan(lake, TableId.parse(raw), None) for name, raw in table.reference_inputs.items()}
 
 
 def _scan(lake: Lake, table: TableId, key: str | None) -> pl.LazyFrame:

@@ -15,8 +15,10 @@ import pytest
 import penstock
 from common.errors import DataRejected, IntervalError, UnknownName
 from common.settings import Settings, process_environment
+from lake.ops import OPS_TABLES
 from lake.paths import TableId
 from lake.quarantine import quarantined
+from lake.views import lake_views
 from penstock import ledger
 from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
@@ -103,6 +105,26 @@ def test_unknown_tail_numbers_are_shown_as_a_warning_with_their_number(finished:
     assert 0 < lines[0]["rows"] < lines[0]["rows_checked"]
 
 
+def test_a_release_tells_what_was_judged_and_where_its_rows_went(finished: tuple[Pipeline, RunReport]) -> None:
+    pipeline, report = finished
+    with penstock.connect(settings=pipeline.settings) as warehouse:
+        batches = warehouse.execute(
+            "select stage, count(*), sum(rows_in - published - quarantined - rejected - deduplicated) "
+            "from ops.ledger group by all order by all"
+        ).fetchall()
+        (row,) = warehouse.execute(
+            "select partition_key, rows_unexpected, outcome from ops.gate_results "
+            "where rule = 'wind_speed_is_plausible' and table_name = 'raw.stations__weather' and not passed"
+        ).fetchall()
+        columns = warehouse.execute("select comment from duckdb_columns() where schema_name = 'ops'").fetchall()
+    assert batches == [("ingest", 9, 0), ("refine", 9, 0)], "its own verdict is in the next one"
+    assert row == ("2013-02-12", 1, "published")
+    assert len(columns) == sum(len(ops.columns) - 1 for ops in OPS_TABLES)
+    assert all(comment for (comment,) in columns)
+    with lake_views(pipeline.lake, query := "select distinct release_id from ops.gate_results") as lake:
+        assert set(lake.execute(query).fetchall()) == {(None,), (report.release,)}
+
+
 def test_the_same_days_again_change_nothing_and_need_no_release(
     services: EmbeddedServices, finished: tuple[Pipeline, RunReport]
 ) -> None:
@@ -119,7 +141,11 @@ def test_no_file_that_is_not_live_lies_where_a_reader_would_find_it(finished: tu
     pipeline, _ = finished
     live = {
         location.removeprefix("file://")
-        for table in [*lake_tables(pipeline), TableId("quarantine", "raw__stations__weather")]
+        for table in [
+            *lake_tables(pipeline),
+            TableId("quarantine", "raw__stations__weather"),
+            *(ops.table for ops in OPS_TABLES),
+        ]
         for location in (file.location for file in pipeline.lake.live(table))
     }
     on_disk = {str(path) for path in Path(pipeline.settings.lake_uri).rglob("*.parquet")}

@@ -1,0 +1,170 @@
+"""Tables ``ops.*``: what gates judged and where rows went, kept for trends and pages. Derived, never a second book.
+
+::
+
+    receipts, refusals, manifests ──▶ rows of attempts that the table does not have ──▶ ONE commit, by month
+
+What is true of the data is read off the live files and their receipts; these tables are filled from them and can be
+filled again. Which attempts a table has is read off its own live files inside the loop that commits: whoever is
+overtaken looks again, so each attempt stands in it once, whoever syncs beside or after a crash. A month's files are
+merged into one when there are many, so that a table read once a day for years stays a few files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.fault_points import reach
+from lake.catalog import LiveFile
+from lake.commit import Change
+from lake.lake import Lake
+from lake.paths import TableId, engine_path, new_attempt
+from lake.plans import Plan, commit_planned
+from lake.schema import OPS, Column, arrow_schema
+from lake.sql import literal, parquet_relation
+
+MONTH_FILES = 16
+"""Files of one month that may collect before they are merged into one."""
+
+_WHERE = (
+    Column("month", "string", False, "Partition: month in which it was judged, UTC, YYYY-MM."),
+    Column("stage", "string", False, "ingest, refine or warehouse."),
+    Column("table_name", "string", False, "Lake table such as raw.shop__orders, or table of the warehouse."),
+    Column("partition_key", "string", False, "Interval of the batch; whole for a table that is judged as a whole."),
+    Column("attempt_id", "string", False, "Attempt that was judged; of a release a digest of its id and time."),
+    Column("batch_id", "string", False, "Digest of the batch: the same work has the same id; empty if refused."),
+    Column("run_id", "string", False, "Run that did it."),
+    Column("release_id", "string", True, "Release whose tables were judged; null for batches."),
+    Column("outcome", "string", False, "published or refused."),
+)
+
+GATE_RESULT_COLUMNS = (
+    *_WHERE,
+    Column("rule", "string", False, "Id of the rule; of the guards: volume, anomaly, deletes."),
+    Column("expectation", "string", False, "Great Expectations' name of it; empty for the guards."),
+    Column("severity", "string", False, "critical, warning or info."),
+    Column("is_row_level", "bool", False, "Whether it judges single rows."),
+    Column("passed", "bool", False, "Whether the batch met the rule."),
+    Column("observed", "string", True, "Observed value, JSON."),
+    Column("rows_unexpected", "int64", True, "Rows that broke the rule; null for rules on the batch."),
+    Column("rows_checked", "int64", False, "Rows that the gate read."),
+    Column("error", "string", True, "Why the rule could not be judged."),
+    Column("judged_at", "timestamptz", False, "When the batch was published or refused, UTC."),
+)
+
+LEDGER_COLUMNS = (
+    *_WHERE,
+    Column("rows_in", "int64", False, "Rows that came in: published + quarantined + deduplicated + rejected."),
+    Column("published", "int64", False, "Rows published."),
+    Column("quarantined", "int64", False, "Rows set aside with the rules they broke."),
+    Column("rejected", "int64", False, "Rows of a batch that was refused whole."),
+    Column("deduplicated", "int64", False, "Older versions of a key that were dropped."),
+    Column("deduplicated_because", "string", True, "How many for which reason, JSON."),
+    Column("carried", "int64", False, "Of the rows in and published: were live before and did not come again."),
+    Column("deleted", "int64", False, "Of the rows published: marked as gone from the source."),
+    Column("reason", "string", True, "Why it was refused."),
+    Column("warnings", "string", True, "What a person should look at, JSON list."),
+    Column("seconds", "float64", False, "Time of its steps up to the commit, in s."),
+    Column("published_at", "timestamptz", False, "When it was published or refused, UTC."),
+)
+
+
+@dataclass(frozen=True)
+class OpsTable:
+    """One of the tables; its rows are identified by ``attempt_id``."""
+
+    table: TableId
+    columns: tuple[Column, ...]
+    description: str
+
+
+GATE_RESULTS = OpsTable(
+    TableId(OPS, "gate_results"), GATE_RESULT_COLUMNS, "What gates judged. One row per rule of each verdict."
+)
+LEDGER = OpsTable(
+    TableId(OPS, "ledger"), LEDGER_COLUMNS, "Where each row went. One row per batch, refusal, and changed interval."
+)
+OPS_TABLES = (GATE_RESULTS, LEDGER)
+
+Row = Mapping[str, Any]
+
+
+def declare_ops(lake: Lake) -> None:
+    """Make sure the tables exist and hold their columns."""
+    for ops in OPS_TABLES:
+        lake.ensure(ops.table, ops.columns, partition_by="month")
+
+
+def ops_relation(lake: Lake, ops: OpsTable) -> str:
+    """A DuckDB relation over a table's rows, of the current snapshot. The tables must be declared."""
+    return _relation(lake, ops, lake.live(ops.table))
+
+
+def remembered(lake: Lake, ops: OpsTable, live: Sequence[LiveFile] | None = None) -> set[str]:
+    """Attempts that a table has: one column of its live files is read."""
+    files = lake.live(ops.table) if live is None else live
+    with lake.connect() as connection:
+        rows = connection.execute(f"SELECT DISTINCT attempt_id FROM {_relation(lake, ops, files)}").fetchall()
+    return {str(attempt) for (attempt,) in rows}
+
+
+def append_missing(lake: Lake, ops: OpsTable, rows: Sequence[Row], *, run_id: str) -> int:
+    """Add the rows of those attempts that the table does not have.
+
+    Args:
+        lake: the lake; the tables are declared.
+        ops: the table.
+        rows: rows with the table's columns; all of an attempt's rows come together.
+        run_id: the run, for the snapshot.
+
+    Returns:
+        Rows added.
+
+    Raises:
+        CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.commit.change_partitions`.
+
+    Side effects: one commit, or none if nothing is missing.
+    """
+    added = 0
+
+    def make(live: Sequence[LiveFile]) -> Plan | None:
+        nonlocal added
+        known = remembered(lake, ops, live)
+        missing = [row for row in rows if row["attempt_id"] not in known]
+        added = len(missing)
+        return _plan(lake, ops, missing, live, run_id) if missing else None
+
+    landed = commit_planned(lake, ops.table, make, interval="history") if rows else None
+    return added if landed else 0
+
+
+def _plan(lake: Lake, ops: OpsTable, rows: Sequence[Row], live: Sequence[LiveFile], run_id: str) -> Plan:
+    import pyarrow as pa
+
+    attempt = new_attempt()
+    kept = [file for file in live if file.rows]
+    files: dict[str, tuple[str, ...]] = {}
+    try:
+        with lake.connect() as connection:
+            connection.register("came", pa.Table.from_pylist(list(rows), schema=arrow_schema(ops.columns)))
+            for month in sorted({str(row["month"]) for row in rows}):
+                query = f"SELECT * FROM came WHERE month = {literal(month)}"
+                mine = [file for file in kept if file.key == month]
+                if len(mine) >= MONTH_FILES:
+                    kept = [file for file in kept if file.key != month]
+                    query = f"SELECT * FROM {_relation(lake, ops, mine)} UNION ALL {query}"
+                location = lake.staging_location(ops.table, month, attempt)
+                files[month] = (location,)
+                lake.write(connection, query, ops.table, location)
+        reach("lake.ops.before_commit")
+    except BaseException:
+        lake.delete_files([location for locations in files.values() for location in locations])
+        raise
+    return Plan(Change(attempt, files, {"penstock.run_id": run_id}, frozenset(file.location for file in kept)))
+
+
+def _relation(lake: Lake, ops: OpsTable, files: Iterable[LiveFile]) -> str:
+    columns, field_ids = lake.columns(ops.table)
+    return parquet_relation(sorted(engine_path(file.location) for file in files if file.rows), columns, field_ids)

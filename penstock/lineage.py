@@ -1,0 +1,215 @@
+"""The graph that the lineage events make: from a source's columns to the marts, and back.
+
+Of every table the newest event that says how it was made counts; what an older one said is history. Nodes are tables
+and columns; an edge says that values are computed from a column, or that a column decides which rows there are (a
+filter, a join, a group).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import StateCorrupt, UnknownName
+from penstock.lineage_events import NAMESPACE
+
+_LOG = logging.getLogger(__name__)
+
+Direction = Literal["upstream", "downstream"]
+Column = tuple[str, str]
+"""A table and one of its columns."""
+
+
+@dataclass(frozen=True)
+class TableNode:
+    """One table.
+
+    Attributes:
+        name: ``refined.flights`` for our own, ``<namespace>/<name>`` for a source's.
+        columns: column -> its type; of a source, the columns that are read, with an empty type.
+        made_of: column -> the columns its values are computed from.
+        deciding: columns that decide which rows it has.
+        reads: tables it was made from.
+        job: what made it last; empty for a source.
+        at: when, UTC, ISO 8601; empty for a source.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    made_of: Mapping[str, frozenset[Column]] = field(default_factory=dict)
+    deciding: frozenset[Column] = frozenset()
+    reads: frozenset[str] = frozenset()
+    job: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A table that a walk came to.
+
+    Attributes:
+        table: its name.
+        depth: steps from where the walk began.
+        via: the table one step nearer to the beginning.
+        columns: of its columns, those that were reached by value.
+        rows: whether what the walk began with decides which rows it has (downstream), or is decided by it (upstream).
+    """
+
+    table: str
+    depth: int
+    via: str
+    columns: tuple[str, ...] = ()
+    rows: bool = False
+
+
+class Graph:
+    """All tables that events tell of."""
+
+    def __init__(self, tables: Mapping[str, TableNode]) -> None:
+        self.tables = dict(tables)
+
+    def find(self, name: str) -> tuple[str, str | None]:
+        """The table, and the column if one is named, that a person means by a name.
+
+        Args:
+            name: ``refined.flights``, ``fct_flights.is_cancelled``, the end of a source table's name.
+
+        Raises:
+            UnknownName: nothing, or more than one thing, is called so.
+        """
+        for table, column in ((name, None), *([tuple(name.rsplit(".", 1))] if "." in name else [])):
+            found = [each for each in self.tables if each == table or each.endswith((f".{table}", f"/{table}"))]
+            exact = [each for each in found if each in {table, f"warehouse.{table}"}] or found
+            if len(exact) > 1:
+                raise UnknownName(f"{table!r} may be any of {', '.join(exact)}.", remedy="write more of the name")
+            if exact and (column is None or column in self.tables[exact[0]].columns):
+                return exact[0], column
+            if exact:
+                known = ", ".join(self.tables[exact[0]].columns)
+                raise UnknownName(f"{exact[0]} has no column {column!r}.", table=exact[0], remedy=f"use one of {known}")
+        raise UnknownName(
+            f"No lineage event names {name!r}.",
+            remedy=f"run its tables first; known are {', '.join(sorted(self.tables)) or 'none yet'}",
+        )
+
+    def walk(self, table: str, column: str | None, direction: Direction) -> list[Reached]:
+        """Every table that can be reached from a table or a column, the nearest first.
+
+        A column leads to the columns that are computed from it (or that it is computed from). Where it decides which
+        rows a table has, it leads to that table as a whole.
+
+        Args:
+            table: where to begin.
+            column: one of its columns; None for the whole table.
+            direction: against or with the flow of the rows.
+        """
+        step = self._above if direction == "upstream" else self._below
+        seen = {(table, column)}
+        frontier, found = [(table, column)], dict[str, Reached]()
+        depth = 0
+        while frontier:
+            depth += 1
+            following = []
+            for here in frontier:
+                for node in sorted(step(*here), key=str):
+                    if node not in seen and (node[0], None) not in seen and node[0] != table:
+                        seen.add(node)
+                        following.append(node)
+                        found[node[0]] = _with(found.get(node[0]), node, depth, here[0])
+            frontier = following
+        return sorted(found.values(), key=lambda reached: (reached.depth, reached.table))
+
+    def _above(self, table: str, column: str | None) -> Iterator[tuple[str, str | None]]:
+        node = self.tables[table]
+        if column is None:
+            yield from ((each, None) for each in node.reads)
+            return
+        yield from node.made_of.get(column, ())
+
+    def _below(self, table: str, column: str | None) -> Iterator[tuple[str, str | None]]:
+        for node in self.tables.values():
+            if column is None:
+                if table in node.reads:
+                    yield node.name, None
+                continue
+            if (table, column) in node.deciding:
+                yield node.name, None
+            for name, sources in node.made_of.items():
+                if (table, column) in sources:
+                    yield node.name, name
+
+
+def _with(before: Reached | None, node: tuple[str, str | None], depth: int, via: str) -> Reached:
+    table, column = node
+    before = before or Reached(table, depth, via)
+    if column is None:
+        return Reached(table, before.depth, before.via, before.columns, rows=True)
+    return Reached(table, before.depth, before.via, tuple(sorted({*before.columns, column})), before.rows)
+
+
+def read_graph(folder: Path) -> Graph:
+    """The graph of all events in a folder's files.
+
+    Args:
+        folder: ``<home>/lineage``.
+
+    Raises:
+        StateCorrupt: a line that is not the last of its file is no event.
+    """
+    newest: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
+    for event in _events(sorted(folder.glob("*.ndjson"))):
+        for output in event["outputs"] if event["eventType"] == "COMPLETE" else ():
+            name = _name(output)
+            if name not in newest or newest[name][0] <= event["eventTime"]:
+                newest[name] = (event["eventTime"], event, output)
+    tables = {name: _table(name, event, output) for name, (_, event, output) in newest.items()}
+    sources: dict[str, dict[str, str]] = {}
+    for node in tables.values():
+        for name in node.reads - tables.keys():
+            sources.setdefault(name, {})
+        for table, column in frozenset[Column]().union(node.deciding, *node.made_of.values()):
+            if table not in tables:
+                sources.setdefault(table, {})[column] = ""
+    return Graph({name: TableNode(name, dict(sorted(columns.items()))) for name, columns in sources.items()} | tables)
+
+
+def _events(paths: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
+    for path in paths:
+        lines = path.read_bytes().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError:
+                if number == len(lines):  # its writer was killed, or is at work
+                    _LOG.warning("%s: the last line is not whole and is left out", path)
+                    continue
+                raise StateCorrupt(
+                    f"{path}:{number} is no lineage event.", remedy="remove that line; the next run tells anew"
+                ) from None
+
+
+def _table(name: str, event: Mapping[str, Any], output: Mapping[str, Any]) -> TableNode:
+    facets = output["facets"]
+    lineage = facets["columnLineage"]
+    made_of = {
+        column: frozenset((_name(each), each["field"]) for each in of["inputFields"])
+        for column, of in lineage["fields"].items()
+    }
+    return TableNode(
+        name,
+        {each["name"]: each["type"] for each in facets["schema"]["fields"]},
+        made_of,
+        frozenset((_name(each), each["field"]) for each in lineage["dataset"]),
+        frozenset(_name(each) for each in event["inputs"]),
+        event["job"]["name"],
+        event["eventTime"],
+    )
+
+
+def _name(dataset: Mapping[str, Any]) -> str:
+    own = dataset["namespace"] == NAMESPACE
+    return str(dataset["name"]) if own else f"{dataset['namespace']}/{dataset['name']}"
