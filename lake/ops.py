@@ -66,6 +66,7 @@ LEDGER_COLUMNS = (
     Column("deleted", "int64", False, "Of the rows published: marked as gone from the source."),
     Column("reason", "string", True, "Why it was refused."),
     Column("warnings", "string", True, "What a person should look at, JSON list."),
+    Column("validation", "string", True, "Great Expectations' own result of a batch: path below the lake's root."),
     Column("seconds", "float64", False, "Time of its steps up to the commit, in s."),
     Column("published_at", "timestamptz", False, "When it was published or refused, UTC."),
 )

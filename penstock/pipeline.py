@@ -80,7 +80,7 @@ class Pipeline:
         self.lake = Lake(settings, clock=clock)
         self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
-        self._anomalies = Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
+        self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -203,10 +203,10 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        staged = self._anomalies.check(staged, "raw")
+        staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
         # The rules of other tables look whole tables up, so these do not wait.
-        receipt = self._audit_and_publish(staged, "raw", "ingest", took_s, together if table.partitioned else None)
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None)
         if together is None or not together.holds(receipt):
             self.teller.tell(receipt)
         return receipt
@@ -231,14 +231,10 @@ class Pipeline:
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
-        spec = self.source(source)
+        spec, accepted = self.source(source), self._accept_volume
+        opened = self.reading(source)
         return versions.reconcile_deletes(
-            self.lake,
-            spec,
-            spec.table(table),
-            self.reading(source),
-            accepted=self._accept_volume,
-            run_id=self.run_id,
+            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
         )
 
     def sync_history(self, source: str, table: str) -> Synced:
@@ -250,11 +246,8 @@ class Pipeline:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
         for spec in self._sources.values():
             for table in spec.tables:
-                self.lake.ensure(
-                    spec.raw(table.name),
-                    table.lake_columns(),
-                    partition_by=PARTITION_COLUMN if table.partitioned else None,
-                )
+                by = PARTITION_COLUMN if table.partitioned else None
+                self.lake.ensure(spec.raw(table.name), table.lake_columns(), partition_by=by)
 
     # -- refine ----------------------------------------------------------------------------------------------------
 
@@ -285,9 +278,9 @@ class Pipeline:
                 return live.found_unchanged(seconds={})
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            staged = self._anomalies.check(staged, "refined")
+            staged = self._anomalies.check(staged)
             took_s = {"refine": time.perf_counter() - started}
-            receipt = self._audit_and_publish(staged, "refined", "refine", took_s, None)
+            receipt = self._audit_and_publish(staged, "refine", took_s, None)
             self.teller.tell(receipt)
             return receipt
 
@@ -315,10 +308,11 @@ class Pipeline:
         return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _suite(self, stage: str, table: str) -> Suite:
+    def suite(self, table: TableId) -> Suite:
+        """The suite of a table: ``raw.<source>__<table>``, ``refined.<table>`` or ``warehouse.<table>``."""
         from quality.suite import suite_for
 
-        return suite_for(stage, table, suites_dir=self.settings.suites)
+        return suite_for(table.namespace, table.name, suites_dir=self.settings.suites)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
@@ -357,7 +351,7 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, took_s: dict[str, float], together: Together | None
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -366,7 +360,7 @@ class Pipeline:
             if same is not None:
                 return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
-            suite = self._suite(suite_stage, staged.table.name)
+            suite = self.suite(staged.table)
             verdict = self.gate.audit_files(
                 suite,
                 [engine_path(location) for location in staged.files],

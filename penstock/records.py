@@ -137,6 +137,7 @@ def _batch(receipt: Receipt) -> _Account:
             "carried": receipt.carried,
             "deleted": receipt.deleted,
             "warnings": json.dumps(receipt.warnings) if receipt.warnings else None,
+            "validation": receipt.verdict.get("validation") or None,
             "seconds": sum(receipt.seconds.values()),
         },
         [] if receipt.rewritten else receipt.verdict.get("results", []),
@@ -172,7 +173,13 @@ def _refusal(table: str, key: str, attempt: str, account: Mapping[str, Any]) -> 
     return _Account(
         head,
         moment,
-        {**_figures(rows_in), "rejected": rows_in, "reason": "; ".join(reasons), "seconds": verdict.get("seconds", 0)},
+        {
+            **_figures(rows_in),
+            "rejected": rows_in,
+            "reason": "; ".join(reasons),
+            "validation": verdict.get("validation") or None,
+            "seconds": verdict.get("seconds", 0),
+        },
         [*verdict.get("results", []), *guards],
         int(verdict.get("rows_checked", rows_in)),
     )
