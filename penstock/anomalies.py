@@ -21,7 +21,7 @@ from lake.lake import Lake
 from lake.ops import LEDGER, declare_ops, ops_relation
 from lake.paths import WHOLE, TableId
 from lake.sql import literal
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 from quality.suite import Anomaly, Suite
 from quality.trends import Judgement, judge_age, judge_rows
 
@@ -40,7 +40,7 @@ class Anomalies:
 
     Args:
         lake: where the past is read.
-        suites: a table's suite.
+        suites: suite by table.
         accepted: raw tables whose batches may be of any size.
         run_id: the run, for the record of a refusal.
     """
@@ -53,6 +53,9 @@ class Anomalies:
 
     def check(self, staged: StagedBatch) -> StagedBatch:
         """The batch, with a warning if its number of rows is unusual for its table.
+
+        Args:
+            staged: the batch; its table's suite says what is unusual.
 
         Raises:
             VolumeRefused: it is further off than the suite's ``anomaly: {refuse: ...}`` allows.

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import penstock
 from common.errors import GateRefused, UnknownName, located
@@ -27,6 +27,7 @@ from common.hashing import digest, file_digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
+from common.verdict import Signed
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
@@ -40,6 +41,7 @@ from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
+from penstock.suites import fresh_since
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
@@ -60,6 +62,8 @@ class Pipeline:
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
         parent: what started the work, for lineage; this run by default.
+        accept_refusal: who answers for batches that their gate refuses, and why; they are then published, without the
+            rejected rows. What a gate could not judge stays refused.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -73,11 +77,13 @@ class Pipeline:
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
         parent: Parent | None = None,
+        accept_refusal: Signed | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
         self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
@@ -126,15 +132,9 @@ class Pipeline:
     @cached_property
     def gate(self) -> Gate:
         """The one gate of this process: Great Expectations is loaded once."""
-        from lake.engine import prepare
-        from quality.gate import Gate
+        from penstock.gates import make_gate
 
-        return Gate(
-            memory_limit_mb=self.settings.memory_limit_mb,
-            threads=self.settings.threads,
-            spill_directory=self.settings.home / "tmp",
-            prepare_connection=partial(prepare, self.settings),
-        )
+        return make_gate(self.settings)
 
     @cached_property
     def teller(self) -> Teller:
@@ -183,7 +183,8 @@ class Pipeline:
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                return _outside(spec.raw(table), key, "ingest", self.run_id)
+                outside = Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0)
+                return replace(outside, state="outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
@@ -195,26 +196,25 @@ class Pipeline:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
-        if known is not None:
-            live = self.lake.receipt(raw, interval.key)
-            if live is not None and live.source_state == known and live.code == code:
-                return live.found_unchanged(seconds={})
+        live = None if known is None else self.lake.receipt(raw, interval.key)
+        if live is not None and live.source_state == known and live.code == code:
+            return live.found_unchanged(seconds={})
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
-        # The rules of other tables look whole tables up, so these do not wait.
-        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None)
+        since = fresh_since(spec, table, interval.end if table.partitioned else self.lake.clock())
+        receipt = self._audit_and_publish(staged, "ingest", took_s, parameters=since, together=together)
         if together is None or not together.holds(receipt):
             self.teller.tell(receipt)
         return receipt
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
-        suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
+        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -279,8 +279,7 @@ class Pipeline:
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
             staged = self._anomalies.check(staged)
-            took_s = {"refine": time.perf_counter() - started}
-            receipt = self._audit_and_publish(staged, "refine", took_s, None)
+            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
             self.teller.tell(receipt)
             return receipt
 
@@ -309,10 +308,10 @@ class Pipeline:
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def suite(self, table: TableId) -> Suite:
-        """The suite of a table: ``raw.<source>__<table>``, ``refined.<table>`` or ``warehouse.<table>``."""
-        from quality.suite import suite_for
+        """The effective suite of a table: its file and what is derived (``penstock/suites.py``)."""
+        from penstock.suites import effective_suite
 
-        return suite_for(table.namespace, table.name, suites_dir=self.settings.suites)
+        return effective_suite(self.settings, self._sources, table)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
@@ -325,7 +324,7 @@ class Pipeline:
 
         folder = Path(transformations.refine.__file__).parent
         modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
-        suite = file_digest(self.settings.suites / "refined" / f"{name}.yml")
+        suite = self.suite(TableId("refined", name)).model_dump(mode="json")
         return digest(penstock.__version__, polars.__version__, modules, suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
@@ -351,7 +350,13 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None
+        self,
+        staged: StagedBatch,
+        stage: str,
+        took_s: dict[str, float],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        together: Together | None = None,
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -361,14 +366,19 @@ class Pipeline:
                 return same.found_unchanged(seconds=took_s)
             columns, _ = self.lake.columns(staged.table)
             suite = self.suite(staged.table)
+            if together is not None:
+                together.settle(suite.references)
             verdict = self.gate.audit_files(
                 suite,
                 [engine_path(location) for location in staged.files],
                 columns=columns,
                 references={name: self._reference(name) for name in suite.references},
+                parameters=parameters,
                 rejected_before=staged.early_rejected,
             )
             raise_if_noted()
+            if self._accept_refusal is not None:
+                verdict = verdict.accept(self._accept_refusal)
         except BaseException:
             self.lake.discard(staged)
             raise
@@ -388,7 +398,3 @@ class Pipeline:
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:
-    return Receipt(str(table), key, stage, "", "", run_id, 0, 0, 0, 0, state="outside coverage")

@@ -204,8 +204,8 @@ def _ingest(
                 receipt = pipeline.ingest(source, table, key, reader=reader, together=together)
                 if not together.holds(receipt):
                     report.add(receipt)
-            if done == len(steps) or steps[done][0] != table:
-                together.commit()  # what waits of one table is not seen by the rules of the next
+            if done == len(steps):
+                together.commit()
             for landed in together.take():
                 pipeline.teller.tell(landed)
                 report.add(landed)

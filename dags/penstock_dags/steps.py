@@ -31,7 +31,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
     those that did not change cost one read and no commit.
     """
-    pipeline = _pipeline({connection})
+    pipeline = pipeline_for({connection})
     with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
@@ -106,7 +106,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     """
     from transformations.refine import REFINED
 
-    pipeline, receipts, errors = _pipeline(set()), [], []
+    pipeline, receipts, errors = pipeline_for(set()), [], []
     for table in REFINED:
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
@@ -127,8 +127,12 @@ def refine(key: str) -> list[dict[str, Any]]:
 
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
-    candidate = _pipeline(set()).build()
-    return None if candidate is None else candidate.id
+    candidate = pipeline_for(set()).build()
+    if candidate is None:
+        return None
+    for model in _models(candidate.manifest):
+        log.info("%(name)s: %(status)s, %(rows)s rows, %(seconds).2f s", model)
+    return candidate.id
 
 
 def publish(candidate_id: str) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def publish(candidate_id: str) -> dict[str, Any]:
     killed behind the pointer's move. Whatever is still missing from the current release is then built and published
     here; if nothing is, somebody has done this run's work, and that is success.
     """
-    pipeline = _pipeline(set())
+    pipeline = pipeline_for(set())
     release: Release | None
     try:
         release = pipeline.publish(candidate_id)
@@ -147,7 +151,19 @@ def publish(candidate_id: str) -> dict[str, Any]:
         release = pipeline.build_and_publish()
     _record(pipeline)
     _write_pages(pipeline)
-    return {"candidate": candidate_id, "release": None if release is None else release.id}
+    if release is None:
+        return {"candidate": candidate_id, "release": None, "models": []}
+    return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
+
+
+def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What became of each model of a build: its status, rows and seconds."""
+    nodes = manifest.get("models", {}).get("nodes", ())
+    return [
+        {name: node[name] for name in ("name", "status", "rows", "seconds")}
+        for node in nodes
+        if node["kind"] == "model"
+    ]
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:
@@ -156,7 +172,8 @@ def _reference(receipt: Receipt) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in names}
 
 
-def _pipeline(connections: set[str]) -> Pipeline:
+def pipeline_for(connections: set[str]) -> Pipeline:
+    """A pipeline with the settings of this process and, of these connections, those that Airflow knows."""
     from common.settings import Settings
     from dags.penstock_dags.connections import airflow_connections
     from penstock.pipeline import Pipeline
