@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import penstock
 from common.errors import GateRefused, UnknownName, located
@@ -27,7 +27,6 @@ from common.hashing import digest, file_digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
-from common.verdict import Signed
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
@@ -41,11 +40,13 @@ from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
-from penstock.suites import fresh_since
+from penstock.replay import reapply
+from penstock.suites import suite_parameters
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from common.verdict import Signed, Verdict
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -62,8 +63,7 @@ class Pipeline:
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
         parent: what started the work, for lineage; this run by default.
-        accept_refusal: who answers for batches that their gate refuses, and why; they are then published, without the
-            rejected rows. What a gate could not judge stays refused.
+        accept_refusal: who answers for batches that their gate refuses; they are published without the rejected rows.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -183,8 +183,8 @@ class Pipeline:
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                outside = Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0)
-                return replace(outside, state="outside coverage")
+                raw = str(spec.raw(table))
+                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, state="outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
@@ -198,18 +198,21 @@ class Pipeline:
         known = reader.known_state(table, interval)
         live = None if known is None else self.lake.receipt(raw, interval.key)
         if live is not None and live.source_state == known and live.code == code:
-            return live.found_unchanged(seconds={})
+            return reapply(self, raw, live.found_unchanged(seconds={}))
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
-        since = fresh_since(spec, table, interval.end if table.partitioned else self.lake.clock())
-        receipt = self._audit_and_publish(staged, "ingest", took_s, parameters=since, together=together)
-        if together is None or not together.holds(receipt):
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
+        if together is not None and together.holds(receipt):
+            if not (receipt.repairs and receipt.waiting):
+                return receipt
+            together.commit()
+        else:
             self.teller.tell(receipt)
-        return receipt
+        return reapply(self, raw, receipt)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -275,18 +278,16 @@ class Pipeline:
             code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
-                return live.found_unchanged(seconds={})
+                return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
             staged = self._anomalies.check(staged)
             receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
             self.teller.tell(receipt)
-            return receipt
+            return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
-        from transformations.refine import stage as refine_stage
-
         refined = self.refined(table)
         late = {
             each
@@ -295,12 +296,7 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = list(self.rewritten_keys(table, {*late, key}))
-        for each in sorted(late):
-            live = self.lake.receipt(refine_stage.refined_id(refined), each)
-            if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
-                stale.append(each)
-        return sorted(stale)
+        return sorted(self.rewritten_keys(table, {*late, key}) + versions.stale_keys(self.lake, refined, late))
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
@@ -350,13 +346,7 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self,
-        staged: StagedBatch,
-        stage: str,
-        took_s: dict[str, float],
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        together: Together | None = None,
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -364,18 +354,9 @@ class Pipeline:
             same = find_same(self.lake, staged, identity)
             if same is not None:
                 return same.found_unchanged(seconds=took_s)
-            columns, _ = self.lake.columns(staged.table)
-            suite = self.suite(staged.table)
             if together is not None:
-                together.settle(suite.references)
-            verdict = self.gate.audit_files(
-                suite,
-                [engine_path(location) for location in staged.files],
-                columns=columns,
-                references={name: self._reference(name) for name in suite.references},
-                parameters=parameters,
-                rejected_before=staged.early_rejected,
-            )
+                together.settle(self.suite(staged.table).references)
+            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
             raise_if_noted()
             if self._accept_refusal is not None:
                 verdict = verdict.accept(self._accept_refusal)
@@ -392,6 +373,18 @@ class Pipeline:
             raise
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
+
+    def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
+        """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
+        suite = self.suite(table)
+        return self.gate.audit_files(
+            suite,
+            [engine_path(location) for location in files],
+            columns=self.lake.columns(table)[0],
+            references={name: self._reference(name) for name in suite.references},
+            parameters=suite_parameters(self._sources, table, key, self.clock()),
+            rejected_before=rejected_before,
+        )
 
     def _reference(self, name: str) -> list[str]:
         table = TableId.parse(name)

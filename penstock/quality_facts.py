@@ -199,11 +199,11 @@ def _accounts(
     for row in _rows(
         connection,
         "SELECT stage, table_name, count(*) AS intervals, sum(rows_in) AS rows_in, sum(published) AS published, "
-        "sum(quarantined) AS quarantined, sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
+        "sum(quarantined) AS quarantined, sum(quarantined - coalesce(discarded, 0)) AS waiting, sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
         "FROM ledger GROUP BY ALL",
     ):
         found = facts(row)
-        for name in ("intervals", "rows_in", "published", "quarantined", "deduplicated"):
+        for name in ("intervals", "rows_in", "published", "quarantined", "waiting", "deduplicated"):
             setattr(found, name, int(row[name]))
         found.judged_at = row["judged_at"]
     for row in _rows(

@@ -7,12 +7,11 @@ values is shown: neither cells nor what a rule has observed of them, only counts
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lake.paths import TableId, attempt_of
-from lake.quarantine import quarantined
+from lake.paths import TableId
+from lake.quarantine import quarantined, rows_stored
 from quality.suite import Rule
 
 if TYPE_CHECKING:
@@ -38,27 +37,15 @@ def add_sample(pipeline: Pipeline, facts: TableFacts, table: TableId | None) -> 
     shown = _shown_columns(pipeline, table)
     if shown is not None:
         _mask_observed(facts.rules, shown)
-    if table is None or not facts.quarantined:
+    if table is None or not facts.waiting:
         return
-    waiting = _waiting(pipeline, table)
-    facts.waiting = sum(waiting.values())
-    for day in sorted(waiting, reverse=True):
+    for day in sorted(rows_stored(pipeline.lake, table), reverse=True):
         wanted = SAMPLE_ROWS - len(facts.sample)
         if wanted > 0:
             rows = quarantined(pipeline.lake, table, day, wanted).to_pylist()
             facts.sample += [_sample_row(row, shown) for row in rows]
     facts.sample_columns = list(dict.fromkeys(name for row in facts.sample for name in row["values"]))
     facts.masked = [name for name in facts.sample_columns if shown is not None and name not in shown]
-
-
-def _waiting(pipeline: Pipeline, table: TableId) -> dict[str, int]:
-    """Rows in quarantine by interval, counted by the lake's own metadata."""
-    live = pipeline.lake.live_attempts(table)
-    found: dict[str, int] = defaultdict(int)
-    for file in pipeline.lake.live(table.quarantine):
-        if live.get(file.key) == attempt_of(file.location) and file.rows:
-            found[file.key] += file.rows
-    return found
 
 
 def _mask_observed(rules: Sequence[RuleFacts], shown: set[str]) -> None:

@@ -136,6 +136,8 @@ def _batch(receipt: Receipt) -> _Account:
             "deduplicated_because": json.dumps(receipt.because) if receipt.because else None,
             "carried": receipt.carried,
             "deleted": receipt.deleted,
+            "replayed": receipt.replayed,
+            "discarded": receipt.discarded,
             "warnings": json.dumps(receipt.warnings) if receipt.warnings else None,
             "validation": receipt.verdict.get("validation") or None,
             "seconds": sum(receipt.seconds.values()),
@@ -238,7 +240,8 @@ def _head(
 
 
 def _figures(rows_in: int) -> dict[str, Any]:
-    counts = dict.fromkeys(("published", "quarantined", "rejected", "deduplicated", "carried", "deleted"), 0)
+    names = ("published", "quarantined", "rejected", "deduplicated", "carried", "deleted", "replayed", "discarded")
+    counts = dict.fromkeys(names, 0)
     return {"rows_in": rows_in, **counts, "seconds": 0.0}
 
 

@@ -194,7 +194,7 @@ def test_a_page_grows_with_the_intervals_only_so_far(shop: Bench, monkeypatch: p
     assert line is not None
     assert len(line[1].split()) == 2
     assert page.count("row 0") == 2
-    assert "The newest 2 of 7 in quarantine" in re.sub(r"\s+", " ", Elements(page).text)
+    assert "The newest 2 of 7 that wait in quarantine" in re.sub(r"\s+", " ", Elements(page).text)
 
 
 def test_the_command_writes_pages_and_finds_those_of_a_run(shop: Bench) -> None:
