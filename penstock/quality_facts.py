@@ -199,7 +199,8 @@ def _accounts(
     for row in _rows(
         connection,
         "SELECT stage, table_name, count(*) AS intervals, sum(rows_in) AS rows_in, sum(published) AS published, "
-        "sum(quarantined) AS quarantined, sum(quarantined - coalesce(discarded, 0)) AS waiting, sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
+        "sum(quarantined) AS quarantined, sum(quarantined - coalesce(discarded, 0)) AS waiting, "
+        "sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
         "FROM ledger GROUP BY ALL",
     ):
         found = facts(row)
