@@ -6,8 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
+PROVE_DAYS ?= 360
 
-.PHONY: help install demo up down test lint format lock ledger-check bench bench-ingest bench-intervals bench-mariadb \
+.PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
 	bench-growth bench-late bench-objects clean
 
 help: ## Show this list
@@ -48,6 +49,9 @@ format: $(INSTALLED) ## Format the code
 
 ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare every row and column with the sources
 	@$(BIN)/python benchmarks/ledger_check.py
+
+prove-backfill: $(INSTALLED) ## A year of days through Airflow, killed on the way; the end compared (PROVE_DAYS=31)
+	@$(BIN)/python -m benchmarks.prove_backfill --days $(PROVE_DAYS)
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

@@ -6,6 +6,8 @@ Snapshot tables are ingested before interval tables, because gates of interval t
 
 The run of a day starts on the day after it, on the source's own clock, and is named by the day's key. Only when every
 table of the source is published for the key is the asset announced, once: whoever waits for it never sees half a day.
+
+Runs that the DAG ``backfill`` had made carry its id and the tables it wants: they ingest those, and announce nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, CronPartitionTimetable, chain, dag, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import steps
 from dags.penstock_dags.defaults import (
@@ -48,18 +51,23 @@ def ingest_dag(source: SourceSchedule) -> DAG:
         @task(map_index_template="{{ task.op_kwargs['table'] }}", multiple_outputs=False)
         def ingest(table: str, partition_key: str | None = None, dag_run: Any = None) -> dict[str, Any]:
             key = require_key(partition_key, source.dag_id)
+            if table not in dag_run.conf.get("tables", [table]):
+                raise AirflowSkipException(f"This backfill does not want {table} for {key}.")
             late = dag_run.run_type == "scheduled"  # a backfill or a manual run replaces its own key and nothing else
             return steps.ingest(source.name, table, key, connection=source.connection, late=late)
 
         @task(outlets=[raw], pool="default_pool")
-        def announce(receipts: Any, outlet_events: Any = None) -> None:
+        def announce(receipts: Any, outlet_events: Any = None, dag_run: Any = None) -> None:
+            if "penstock_backfill" in dag_run.conf:
+                raise AirflowSkipException("The DAG backfill refines and releases once, when all its days are in.")
             # A slice fetches all of a group's receipts in one request; to iterate asks for them one by one.
             outlet_events[raw].extra = steps.totals([receipt for group in receipts for receipt in group[:]])
 
         snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
         intervals = [name for name in source.tables if name not in snapshots]
         groups = [
-            ingest.override(task_id=task_id).expand(table=tables)
+            # Tables that a backfill does not want are skipped; what follows them is not, unless something failed.
+            ingest.override(task_id=task_id, trigger_rule="none_failed").expand(table=tables)
             for task_id, tables in (("ingest_snapshots", snapshots), ("ingest_intervals", intervals))
             if tables
         ]

@@ -3,6 +3,7 @@
 ::
 
     verdict not PASS   -> refused: the verdict is kept for people, the files are deleted, nothing is visible
+                          (unless a person answers for it: ``Verdict.accept``)
     same batch is live -> unchanged: the files are deleted
     otherwise          -> good rows, receipt and quarantined rows are written; then ONE commit makes all of it true
                           (of the partition, and of others from which newer versions take rows: ``lake/merge.py``)
@@ -23,10 +24,11 @@ from common.verdict import Verdict
 from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
-from lake.paths import engine_path, new_attempt, refusal_folder
+from lake.paths import engine_path, new_attempt
 from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.sql import parquet_relation
 from lake.together import Prepared, Together, commit_prepared
+from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ def publish(
     Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
     that are known not to be live are deleted.
     """
-    if not verdict.passed:
+    if not verdict.publishable:
         raise _refused(lake, staged, verdict, run_id)
     published = staged
+    record = recorded(verdict, staged.table, staged.key, staged.attempt)
     try:
         with lake.connect() as connection:
             published, rows = _without_rejects(connection, lake, staged, verdict, identity)
@@ -127,7 +130,7 @@ def publish(
                 code=staged.code,
                 source_state=staged.source_state,
                 upstream=staged.upstream,
-                verdict=verdict.to_dict(),
+                verdict=record,
                 published_at=lake.clock().isoformat(),
                 seconds=seconds or {},
                 warnings=staged.warnings,
@@ -136,6 +139,7 @@ def publish(
             if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
                 receipt = replace(receipt, repairs=before.repairs)
             _check_account(receipt, identity, staged, verdict)
+            keep_validation(lake, verdict, record)
             if receipt.quarantined and staged.merge is None:
                 _commit_quarantine(connection, lake, staged, verdict, receipt)
         if staged.merge is None:
@@ -143,6 +147,7 @@ def publish(
     except BaseException:  # nothing of this batch is live yet
         lake.discard(published)
         lake.discard(staged)
+        withdraw_validation(lake, record)
         raise
     if staged.merge is not None:
         return _merge(lake, staged, published, verdict, receipt)
@@ -170,23 +175,17 @@ def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Ver
 
 def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> GateRefused:
     """Keep the verdict of a refused batch where people can read it, and delete the batch."""
-    account = {
-        "table": str(staged.table),
-        "key": staged.key,
-        "run_id": run_id,
-        "refused_at": lake.clock().isoformat(),
-        "rows_in": staged.rows_in,
-        "verdict": verdict.to_dict(),
-    }
-    location = f"{refusal_folder(lake.settings.lake_uri, staged.table)}/{staged.key}-{staged.attempt}.json"
     lake.discard(staged)
-    lake.storage.write_json(location, account)
+    account = record_refused_verdict(
+        lake, staged.table, staged.key, run_id, verdict, attempt=staged.attempt, rows_in=staged.rows_in
+    )
     return GateRefused(
         f"The gate refused the batch: {'; '.join(verdict.reasons)}.",
         table=str(staged.table),
         interval=staged.key,
         remedy="correct the data or the suite, then run the interval again; nothing was published. "
-        f"The whole verdict: {engine_path(location)}",
+        "Who can answer for it publishes it with --accept-refusal REASON --by NAME. "
+        f"The whole verdict: {account}",
     )
 
 

@@ -15,7 +15,7 @@ commit.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from lake.catalog import LiveFile
 from lake.commit import Change, change_partitions
 from lake.lake import Lake
 from lake.paths import attempt_of, new_attempt
+from lake.verdicts import withdraw_validation
 
 MOST_BATCHES = 32
 MOST_ROWS = 500_000
@@ -85,6 +86,15 @@ class Together:
     def holds(self, receipt: Receipt) -> bool:
         """Whether a receipt is of a batch that was added, and so will be or was among those of :meth:`take`."""
         return receipt.attempt in self._attempts
+
+    def settle(self, tables: Collection[str]) -> None:
+        """Commit what waits if it is of one of these tables: somebody is about to read them.
+
+        Raises:
+            See :func:`commit_prepared`.
+        """
+        if any(str(each.batch.table) in tables for each in self._waiting):
+            self.commit()
 
     def commit(self) -> None:
         """Commit what waits.
@@ -199,4 +209,5 @@ def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
 
 def _withdraw(lake: Lake, prepared: Prepared) -> None:
     lake.discard(prepared.batch)
+    withdraw_validation(lake, prepared.receipt.verdict)
     lake.delete_receipt(prepared.batch.table, prepared.batch.key, prepared.receipt.attempt)

@@ -14,7 +14,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -93,7 +93,7 @@ class AirflowApi:
 
     def dag_ids(self) -> list[str]:
         """Ids of the DAGs the scheduler knows."""
-        return sorted(dag["dag_id"] for dag in self._pages("/api/v2/dags", "dags"))
+        return sorted(dag["dag_id"] for dag in self.pages("/api/v2/dags", "dags"))
 
     def wait_for_dags(self, expected: Collection[str], *, timeout_s: float = 90.0) -> None:
         """Wait until the scheduler knows every DAG of ``expected``.
@@ -115,7 +115,7 @@ class AirflowApi:
             missing.update(set(expected) - set(self.dag_ids()))
             return not missing
 
-        if not _wait(all_there, timeout_s):
+        if not wait_for(all_there, timeout_s):
             raise TransientError(
                 f"The scheduler does not know {', '.join(sorted(missing))} after {timeout_s:g} s.",
                 remedy="look into the dag-processor's log",
@@ -136,9 +136,13 @@ class AirflowApi:
         if status not in {http.HTTPStatus.CREATED, http.HTTPStatus.CONFLICT}:
             raise TerminalError(f"Airflow answered {status} to creating pool {name}: {answer}.", remedy="see its log")
 
-    def trigger(self, dag_id: str, *, partition_key: str) -> Run:
-        """Start one run for one key."""
-        body: dict[str, object] = {"logical_date": None, "partition_key": partition_key, "conf": {}}
+    def trigger(
+        self, dag_id: str, *, partition_key: str | None = None, run_id: str | None = None, conf: object = None
+    ) -> Run:
+        """Start one run: for a key, under an id, or with parameters."""
+        body: dict[str, object] = {"logical_date": None, "conf": conf or {}}
+        body |= {"partition_key": partition_key} if partition_key else {}
+        body |= {"dag_run_id": run_id} if run_id else {}
         return read_run(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body))
 
     def create_backfill(
@@ -149,6 +153,8 @@ class AirflowApi:
         *,
         max_active_runs: int = 4,
         reprocess: Literal["none", "completed", "failed"] = "none",
+        newest_first: bool = False,
+        conf: Mapping[str, object] | None = None,
     ) -> Backfill:
         """Create runs for the keys in ``[start, end)``; they run as soon as the DAG is not paused.
 
@@ -159,6 +165,8 @@ class AirflowApi:
             max_active_runs: how many of them may run at once.
             reprocess: what to do with keys that have a run already: ``none`` leaves them alone, ``failed`` runs again
                 those that failed, ``completed`` runs all of them again.
+            newest_first: run the last key first.
+            conf: what each of its runs carries.
 
         Returns:
             The backfill; its ``keys`` are those for which a run was created.
@@ -176,9 +184,10 @@ class AirflowApi:
             "to_date": f"{keys[-1]}T23:59:59Z",
             "max_active_runs": max_active_runs,
             "reprocess_behavior": reprocess,
-            "run_backwards": False,
+            "run_backwards": newest_first,
+            "dag_run_conf": dict(conf or {}),
         }
-        created = _patient(lambda: self.call("POST", "/api/v2/backfills", body))
+        created = patiently(lambda: self.call("POST", "/api/v2/backfills", body))
         backfill = Backfill(created["id"], dag_id, (), datetime.fromisoformat(created["created_at"]))
         made = tuple(sorted(run.partition_key or "" for run in self._backfill_runs(backfill)))
         return Backfill(backfill.id, dag_id, made, backfill.created_at)
@@ -198,16 +207,29 @@ class AirflowApi:
         """
         what = f"the backfill of {backfill.dag_id}"
         runs = self._wait_ended(lambda: self._backfill_runs(backfill), len(backfill.keys), what, timeout_s, progress)
-        # Airflow looks every 30 s whether a backfill has ended, and refuses another one of the DAG until then. To
-        # cancel one whose runs have all ended marks it as completed and changes nothing else; 409: it is already.
-        status = _patient(lambda: self._answered("PUT", f"/api/v2/backfills/{backfill.id}/cancel"))
-        if status not in {http.HTTPStatus.OK, http.HTTPStatus.CONFLICT}:
-            raise TerminalError(f"Airflow answered {status} to closing {what}.", remedy="see its api-server log")
+        self.close_backfill(backfill.id)
         return runs
 
-    def runs(self, dag_id: str, *, since: datetime | None = None) -> list[Run]:
-        """Runs of a DAG by key and age, of all time or of those created at ``since`` or later."""
-        found = [read_run(each) for each in self._pages(f"/api/v2/dags/{dag_id}/dagRuns", "dag_runs")]
+    def close_backfill(self, backfill_id: int) -> None:
+        """Fail what a backfill has queued, and let its DAG have another one; runs at work go on.
+
+        Airflow looks every 30 s whether a backfill has ended, and refuses another one of the DAG until then; for one
+        whose runs have all ended this marks it as completed and changes nothing else. One that is closed stays so.
+        """
+        status = patiently(lambda: self._answered("PUT", f"/api/v2/backfills/{backfill_id}/cancel"))
+        if status not in {http.HTTPStatus.OK, http.HTTPStatus.CONFLICT}:
+            raise TerminalError(f"Airflow answered {status} to closing a backfill.", remedy="see its api-server log")
+
+    def runs(self, dag_id: str, *, since: datetime | None = None, carrying: str = "") -> list[Run]:
+        """Runs of a DAG by key and age.
+
+        Args:
+            dag_id: the DAG.
+            since: only those created then or later.
+            carrying: only those whose configuration holds this text.
+        """
+        path = f"/api/v2/dags/{dag_id}/dagRuns" + (f"?{urlencode({'conf_contains': carrying})}" if carrying else "")
+        found = [read_run(each) for each in self.pages(path, "dag_runs")]
         recent = (run for run in found if since is None or (run.queued_at is not None and run.queued_at >= since))
         return sorted(recent, key=lambda run: (run.partition_key or "", str(run.queued_at)))
 
@@ -244,7 +266,7 @@ class AirflowApi:
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskRun]:
         """The tasks of one run."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-        return [read_task(each) for each in self._pages(path, "task_instances")]
+        return [read_task(each) for each in self.pages(path, "task_instances")]
 
     def log(self, task: TaskRun, *, attempt: int | None = None) -> str:
         """The log text of one attempt of a task, the latest by default."""
@@ -283,17 +305,19 @@ class AirflowApi:
             seen = len(ended)
             return len({run.partition_key for run in runs}) >= total and len(ended) == len(runs)
 
-        if not _wait(all_ended, timeout_s):
+        if not wait_for(all_ended, timeout_s):
             raise TransientError(
                 f"After {timeout_s:g} s {seen} of {total} of {what} have ended.",
                 remedy="wait longer, or look at the run in Airflow's web page",
             )
         return runs
 
-    def _pages(self, path: str, field: str) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, field: str) -> Iterator[dict[str, Any]]:
+        """Everything a listing has, page by page."""
         offset = 0
         while True:
-            page = self.call("GET", f"{path}?{urlencode({'limit': _PAGE, 'offset': offset})}")[field]
+            window = urlencode({"limit": _PAGE, "offset": offset})
+            page = self.call("GET", f"{path}{'&' if '?' in path else '?'}{window}")[field]
             yield from page
             offset += len(page)
             if len(page) < _PAGE:
@@ -335,7 +359,7 @@ def _json(text: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
-def _wait(happened: Callable[[], bool], timeout_s: float) -> bool:
+def wait_for(happened: Callable[[], bool], timeout_s: float) -> bool:
     """Ask until the answer is yes or the time is over; an unanswered question is asked again.
 
     The pauses are nine times as long as the answers took, so that asking costs the server a tenth of its time at most.
@@ -355,7 +379,7 @@ def _wait(happened: Callable[[], bool], timeout_s: float) -> bool:
         time.sleep(min(max(_POLL_S, 9 * (now - asked)), deadline - now))
 
 
-def _patient(action: Callable[[], T], *, attempts: int = 6) -> T:
+def patiently(action: Callable[[], T], *, attempts: int = 6) -> T:
     """Repeat a request while the server is busy: SQLite lets one writer in at a time."""
     for attempt in range(1, attempts):
         try:

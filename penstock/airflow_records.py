@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ class Run:
         run_type: ``scheduled``, ``backfill``, ``asset_triggered`` or ``manual``.
         queued_at: when it was created.
         ended_at: when it ended, None until then.
+        conf: what it was started with.
+        note: what somebody wrote on it.
     """
 
     dag_id: str
@@ -32,6 +34,8 @@ class Run:
     run_type: str
     queued_at: datetime | None
     ended_at: datetime | None
+    conf: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class TaskRun:
         label: readable name of a mapped task, for ingest its table; the task's name otherwise.
         state: Airflow's state of it; None when not scheduled yet.
         try_number: attempt, from 1.
+        pool: the pool it takes its slots from.
         pid: process of the attempt on its machine, where known.
     """
 
@@ -54,6 +59,7 @@ class TaskRun:
     label: str
     state: str | None
     try_number: int
+    pool: str
     pid: int | None
 
 
@@ -86,6 +92,8 @@ def read_run(answer: Mapping[str, Any]) -> Run:
         run_type=answer["run_type"],
         queued_at=_instant(answer["queued_at"]),
         ended_at=_instant(answer["end_date"]),
+        conf=answer.get("conf") or {},
+        note=answer.get("note") or "",
     )
 
 
@@ -99,6 +107,7 @@ def read_task(answer: Mapping[str, Any]) -> TaskRun:
         label=answer["rendered_map_index"] or answer["task_id"],
         state=answer["state"],
         try_number=answer["try_number"],
+        pool=answer["pool"],
         pid=answer["pid"],
     )
 

@@ -18,10 +18,11 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources
-from penstock.cli_options import Day, Json, Limit, load_settings, print_json
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
+from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
+    from common.verdict import Signed
     from penstock.pipeline import Pipeline
 
 app = typer.Typer(
@@ -36,6 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables, and those may hold passwords
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.add_typer(cli_suites.suite_app, name="suite")
+app.add_typer(cli_quality.contract_app, name="contract")
+app.add_typer(cli_backfill.backfill_app, name="backfill")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
@@ -44,16 +48,11 @@ for command in (
 ):
     app.command()(command)
 
-AcceptVolume = Annotated[
-    list[str] | None,
-    typer.Option("--accept-volume", help="Let this raw table shrink as far as it does; may be repeated."),
-]
 
-
-def _pipeline(accept_volume: Sequence[str] | None = None) -> Pipeline:
+def _pipeline(accept_volume: Sequence[str] | None = None, accept_refusal: Signed | None = None) -> Pipeline:
     from penstock.pipeline import Pipeline
 
-    return Pipeline(load_settings(), accept_volume=accept_volume or ())
+    return Pipeline(load_settings(), accept_volume=accept_volume or (), accept_refusal=accept_refusal)
 
 
 @app.command()
@@ -106,6 +105,8 @@ def ingest(
     day: Day,
     table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
     accept_volume: AcceptVolume = None,
+    accept_refusal: AcceptRefusal = None,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Bring one interval of a source's tables into the raw lake: extract, audit, publish."""
@@ -114,7 +115,7 @@ def ingest(
     from penstock.show import show_receipts
 
     parse_day(day)
-    pipeline = _pipeline(accept_volume)
+    pipeline = _pipeline(accept_volume, signed(accept_refusal, by, table))
     spec = pipeline.source(source)
     # Tables of the whole come first: the rules of the others refer to them.
     tables = sorted([spec.table(name) for name in table] if table else spec.tables, key=lambda t: t.partitioned)
@@ -153,6 +154,8 @@ def refine(
     table: Annotated[
         list[str] | None, typer.Option("--table", help="Only this refined table; may be repeated.")
     ] = None,
+    accept_refusal: AcceptRefusal = None,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Refine one interval of the raw lake: clean, convert, dedupe, audit, publish."""
@@ -161,7 +164,7 @@ def refine(
     from penstock.show import show_receipts
 
     parse_day(day)
-    pipeline = _pipeline()
+    pipeline = _pipeline(accept_refusal=signed(accept_refusal, by, table))
     names = table or sorted(pipeline.refined_tables(), key=lambda name: pipeline.refined(name).partitioned)
     found = {name: pipeline.refine(name, day) for name in names}
     missing = [name for name, receipt in found.items() if receipt is None]
@@ -332,8 +335,8 @@ def rollback(
     from warehouse.releases import Releases
 
     warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0):
-        now = Releases(warehouse).rollback(release)
+    with lease(warehouse, wait_s=60.0) as held:
+        now = Releases(warehouse, held).rollback(release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

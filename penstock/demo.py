@@ -1,7 +1,7 @@
 """The demo and the laptop set-up: real services, real data, a real Airflow, from nothing.
 
 ``run_demo`` is what a newcomer sees first: it starts PostgreSQL, S3 and Airflow under the state folder, has Airflow
-back-fill January 2013 and build, prints the account, and stops everything it started. ``bring_up`` starts the same and
+fill January 2013 and build once, prints the account, and stops everything it started. ``bring_up`` starts the same and
 leaves it running; ``bring_down`` stops it from another process.
 """
 
@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from common.errors import BuildFailed
-from common.intervals import day_keys, parse_day
+from common.intervals import parse_day
 from penstock import connect, show
 
 if TYPE_CHECKING:
     from common.settings import Settings
-    from penstock.airflow_api import AirflowApi
-    from penstock.airflow_records import Progress, Run
     from penstock.embedded import EmbeddedServices
     from penstock.scheduler import Scheduler
 
 FIRST_DAY = "2013-01-01"
-TIMEOUT_S = 3600.0
 
 QUERIES = (
     (
@@ -99,10 +95,10 @@ def remove_all(settings: Settings) -> None:
 
 
 def expected_dags(settings: Settings) -> list[str]:
-    """The DAGs that the specs make: one to ingest each source, and the build."""
+    """The DAGs that there are: one to ingest each source, the build, and backfills."""
     from ingestion.spec import load_sources
 
-    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse"]
+    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse", "backfill"]
 
 
 def run_demo(settings: Settings, *, days: int) -> int:
@@ -120,45 +116,26 @@ def run_demo(settings: Settings, *, days: int) -> int:
         start_services(settings, seed=True)
         with _step("Starting Airflow"):
             scheduler.start()
-        _backfill(settings, scheduler, FIRST_DAY, last)
+        failed = _backfill(settings, scheduler, FIRST_DAY, last)
         problems = _show_result(settings)
     finally:
         bring_down(settings)
     show.say(f"Done in {time.monotonic() - began:.0f} s. The release stays. Ask it yourself:")
     show.say('  .venv/bin/penstock query "select * from mart_daily_route_performance limit 5"')
     show.say("  .venv/bin/penstock status | ledger | releases | quarantine list      make up: keep it all running")
-    return 1 if problems else 0
+    return 1 if problems or failed else 0
 
 
-def _backfill(settings: Settings, scheduler: Scheduler, start: str, end: str) -> None:
-    api = scheduler.api
+def _backfill(settings: Settings, scheduler: Scheduler, start: str, end: str) -> int:
+    """Have Airflow fill the days of every source; the exit code."""
+    from penstock.backfill_plan import Wish
+    from penstock.backfill_run import run_backfill
+
     with _step("Waiting for the DAGs"):
-        api.wait_for_dags(expected_dags(settings))
-    keys = day_keys(start, end)
-    for dag_id in sorted(expected_dags(settings)):
-        api.unpause(dag_id)
-    sources = sorted(dag for dag in expected_dags(settings) if dag.startswith("ingest_"))
-    backfills = [
-        api.create_backfill(dag_id, start, end, max_active_runs=4, reprocess="completed") for dag_id in sources
-    ]
-    since = min(backfill.created_at for backfill in backfills)
-    for backfill in backfills:
-        with _bar(f"{backfill.dag_id} by Airflow", len(keys)) as progress:
-            _check(api, api.wait_backfill(backfill, timeout_s=TIMEOUT_S, progress=progress))
-    with _bar("build_warehouse by Airflow", len(keys)) as progress:
-        _check(api, api.wait_runs("build_warehouse", keys, timeout_s=TIMEOUT_S, since=since, progress=progress))
-
-
-def _check(api: AirflowApi, runs: list[Run]) -> None:
-    failed = [run for run in runs if run.state != "success"]
-    if failed:
-        first = failed[0]
-        logs = "\n".join(f"{task}:\n{text}" for task, text in api.failures(first).items())
-        raise BuildFailed(
-            f"{len(failed)} Airflow runs failed, the first: {first.dag_id} {first.partition_key}.\n{logs}",
-            interval=first.partition_key,
-            remedy="see the task's log above; 'make up' starts Airflow again with its web page",
-        )
+        scheduler.api.wait_for_dags(expected_dags(settings))
+    sources = tuple(dag.removeprefix("ingest_") for dag in expected_dags(settings) if dag.startswith("ingest_"))
+    wish = Wish(sources, start, end, parallel=4)
+    return run_backfill(settings, wish, dry_run=False, local=False, unpause=True, as_json=False)
 
 
 def _show_result(settings: Settings) -> list[str]:
@@ -193,17 +170,3 @@ def _step(title: str) -> Iterator[None]:
     out.print(f"{title} ...", end=" ")
     yield
     out.print(f"{time.monotonic() - began:.1f} s")
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[Progress], None]]:
-    from penstock.airflow_records import Progress as Seen
-
-    with show.progress_bars() as report:
-        began = time.monotonic()
-
-        def progress(seen: Seen) -> None:
-            report(title, seen.done, total, f"{seen.failed} failed" if seen.failed else "")
-
-        yield progress
-    show.say(f"{title}: {total} days in {time.monotonic() - began:.0f} s")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import duckdb
+from functools import partial
 
 from common.settings import Settings
-from lake.engine import prepare_statements
+from lake.engine import prepare
 from quality.gate import Gate
 
 
 def make_gate(settings: Settings) -> Gate:
     """A gate that can read the lake; cheap until its first audit."""
-
-    def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-        for statement in prepare_statements(settings):
-            connection.execute(statement)
-
     return Gate(
         memory_limit_mb=settings.memory_limit_mb,
         threads=settings.threads,
         spill_directory=settings.home / "tmp",
-        prepare_connection=prepare,
+        prepare_connection=partial(prepare, settings),
+        timeout_s=settings.gate_timeout_s,
     )

@@ -38,14 +38,15 @@ from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
+from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
 from penstock.replay import reapply
+from penstock.suites import suite_parameters
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
-    from common.verdict import Verdict
-    from penstock.anomalies import Anomalies
+    from common.verdict import Signed, Verdict
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -62,6 +63,7 @@ class Pipeline:
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
         parent: what started the work, for lineage; this run by default.
+        accept_refusal: who answers for batches that their gate refuses; they are published without the rejected rows.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -75,13 +77,16 @@ class Pipeline:
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
         parent: Parent | None = None,
+        accept_refusal: Signed | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
+        self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -199,10 +204,9 @@ class Pipeline:
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        staged = self._anomalies.check(staged, "raw")
+        staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
-        # The rules of other tables look whole tables up, so these do not wait.
-        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None)
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
         if together is not None and together.holds(receipt):
             if not (receipt.repairs and receipt.waiting):
                 return receipt
@@ -211,16 +215,10 @@ class Pipeline:
             self.teller.tell(receipt)
         return reapply(self, raw, receipt)
 
-    @cached_property
-    def _anomalies(self) -> Anomalies:
-        from penstock.anomalies import Anomalies
-
-        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
-
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
-        suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
+        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -233,8 +231,6 @@ class Pipeline:
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
-        if spec.table(table).late.beyond == "ignore":
-            return LateRows({}, 0, ())
         return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
@@ -293,9 +289,8 @@ class Pipeline:
                 return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            staged = self._anomalies.check(staged, "refined")
-            took_s = {"refine": time.perf_counter() - started}
-            receipt = self._audit_and_publish(staged, "refine", took_s, None)
+            staged = self._anomalies.check(staged)
+            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
             self.teller.tell(receipt)
             return reapply(self, target, receipt)
 
@@ -316,10 +311,11 @@ class Pipeline:
         return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _suite(self, stage: str, table: str) -> Suite:
-        from quality.suite import suite_for
+    def suite(self, table: TableId) -> Suite:
+        """The effective suite of a table: its file and what is derived (``penstock/suites.py``)."""
+        from penstock.suites import effective_suite
 
-        return suite_for(stage, table, suites_dir=self.settings.suites)
+        return effective_suite(self.settings, self._sources, table)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
@@ -332,7 +328,7 @@ class Pipeline:
 
         folder = Path(transformations.refine.__file__).parent
         modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
-        suite = file_digest(self.settings.suites / "refined" / f"{name}.yml")
+        suite = self.suite(TableId("refined", name)).model_dump(mode="json")
         return digest(penstock.__version__, polars.__version__, modules, suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
@@ -358,7 +354,7 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -366,8 +362,12 @@ class Pipeline:
             same = find_same(self.lake, staged, identity)
             if same is not None:
                 return same.found_unchanged(seconds=took_s)
-            verdict = self.judge(staged.table, staged.files, rejected_before=staged.early_rejected)
+            if together is not None:
+                together.settle(self.suite(staged.table).references)
+            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
             raise_if_noted()
+            if self._accept_refusal is not None:
+                verdict = verdict.accept(self._accept_refusal)
         except BaseException:
             self.lake.discard(staged)
             raise
@@ -382,14 +382,15 @@ class Pipeline:
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
-    def judge(self, table: TableId, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
+    def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
         """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
-        suite = self._suite(table.namespace, table.name)
+        suite = self.suite(table)
         return self.gate.audit_files(
             suite,
             [engine_path(location) for location in files],
             columns=self.lake.columns(table)[0],
             references={name: self._reference(name) for name in suite.references},
+            parameters=suite_parameters(self._sources, table, key, self.clock()),
             rejected_before=rejected_before,
         )
 

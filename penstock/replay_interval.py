@@ -187,7 +187,7 @@ class _Attempt:
                 verdict = None
                 while left:
                     written = self._write_candidates(connection, left)
-                    verdict = self._pipeline.judge(self._table, self._files)
+                    verdict = self._pipeline.judge(self._table, self._key, self._files)
                     failed = self._failed(verdict, candidates, left, rows)
                     if not failed:
                         self._refuse(verdict, rows)

@@ -212,8 +212,8 @@ def _ingest(
                 own = None if together.holds(receipt) else receipt
                 if own is not None:
                     report.add(own)
-            if done == len(steps) or steps[done][0] != table:
-                together.commit()  # what waits of one table is not seen by the rules of the next
+            if done == len(steps):
+                together.commit()
             for landed in together.take():
                 pipeline.teller.tell(landed)
                 if own is None or (own.table, own.key) != (landed.table, landed.key):  # else it was made anew at once

@@ -115,6 +115,10 @@ class Scheduler:
         sessions = self._state().get("sessions", {})
         return set(sessions) == set(COMPONENTS) and all(_is_leader(record) for record in sessions.values())
 
+    def was_started(self) -> bool:
+        """Whether it was started and not stopped since, alive or not."""
+        return bool(self._state().get("sessions"))
+
     def start(self, *, timeout_s: float = 180.0) -> None:
         """Start what is not running and wait until it is healthy. Does nothing when all is up.
 
@@ -234,8 +238,7 @@ class Scheduler:
             },
             "api_auth": {"jwt_secret": old.get("api_auth", "jwt_secret", fallback=secrets.token_urlsafe(48))},
             "dag_processor": {"parsing_processes": 1, "refresh_interval": 30},
-            # A supervisor that misses its task's last breath sleeps for this long (s): 5 by default, which doubles the
-            # time of short tasks.
+            # A supervisor that misses its task's last breath sleeps for this long (s); Airflow's 5 double short tasks.
             "workers": {"execution_api_timeout": 60, "min_heartbeat_interval": 1},
             # A task whose supervisor is dead too (power cut, kill of everything) is tried again after this long (s).
             "scheduler": {"task_instance_heartbeat_timeout": 120},
@@ -325,10 +328,9 @@ class Scheduler:
 
     def _state(self) -> dict[str, Any]:
         try:
-            state = json.loads((self.folder / "sessions.json").read_text())
+            return dict(json.loads((self.folder / "sessions.json").read_text()))
         except FileNotFoundError:
             return {}
-        return dict(state)
 
     def _save(self, state: Mapping[str, object]) -> None:
         write_atomic(self.folder / "sessions.json", json.dumps(state, indent=2), mode=0o600)
@@ -338,6 +340,7 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     """Pools the DAGs need: their slots and what they are for (see ``dags/penstock_dags/defaults.py``)."""
     return {
         "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
+        "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
         "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
     }
 

@@ -120,6 +120,10 @@ def show_receipts(receipts: Sequence[Receipt], *, as_json: bool) -> None:
     for receipt in receipts:
         for warning in receipt.warnings:
             say(f"WARNING {receipt.table} {receipt.key}: {warning}")
+        accepted = receipt.verdict.get("accepted")
+        if accepted:
+            say(f"ACCEPTED {receipt.table} {receipt.key} by {accepted['by']}: {accepted['reason']}")
+            say(f"  It was refused: {'; '.join(receipt.verdict['reasons'])}")
         _show_noticed(receipt.verdict.get("results", []), receipt.table, receipt.key)
 
 

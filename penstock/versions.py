@@ -22,7 +22,7 @@ from lake.lake import Lake
 from lake.paths import TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.sql import parquet_relation
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 
 if TYPE_CHECKING:
     from transformations.refine.model import RefinedTable
@@ -170,7 +170,7 @@ def late_rows(lake: Lake, spec: SourceSpec, table: TableSpec, reader: SourceRead
     Raises:
         SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
     """
-    if not isinstance(reader, ComparesKeys):
+    if table.late.beyond == "ignore" or not isinstance(reader, ComparesKeys):
         return LateRows({}, 0, ())
     raw = spec.raw(table.name)
     by_day = reader.rows_by_day(table)
@@ -227,7 +227,7 @@ def history_of(spec: SourceSpec, table: TableSpec) -> History:
 
 
 def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTable, *, known: Set[str]) -> list[str]:
-    """Refined intervals whose raw partitions another interval's batch, or a reconciliation, has rewritten since.
+    """Refined intervals whose raw partitions the work on another interval has rewritten or read again since.
 
     Args:
         lake: the lake.
@@ -239,7 +239,8 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
         spec.raw(table.name)
         for spec in sources
         for table in spec.tables
-        if table.rewrites_others and str(spec.raw(table.name)) in refined.inputs.values()
+        if (table.rewrites_others or table.late.beyond == "reopen")
+        and str(spec.raw(table.name)) in refined.inputs.values()
     ]
     if not raw_tables or not refined.partitioned:
         return []

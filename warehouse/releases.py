@@ -16,7 +16,8 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ import duckdb
 from common.errors import CommitConflict, StateCorrupt, UnknownName
 from common.fault_points import reach
 from common.files import sync_file, sync_folder, write_atomic
-from warehouse.lease import next_fence
+from warehouse.lease import Lease, lease, next_fence
 
 DATABASE = "warehouse.duckdb"
 _MARKER = "published"
@@ -85,10 +86,26 @@ class Candidate:
 
 
 class Releases:
-    """The releases of one warehouse folder. Writing methods expect the caller to hold the lease."""
+    """The releases of one warehouse folder.
 
-    def __init__(self, warehouse: Path) -> None:
+    Args:
+        warehouse: the folder.
+        held: the lease under which to write. Without one, each write takes a lease of its own for its moment.
+    """
+
+    def __init__(self, warehouse: Path, held: Lease | None = None) -> None:
         self.warehouse = warehouse
+        self._held = held
+
+    @contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """The moment of a write: only who has the newest lease gets in."""
+        if self._held is not None:
+            with self._held.fenced():
+                yield
+            return
+        with lease(self.warehouse) as own, own.fenced():
+            yield
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -174,9 +191,10 @@ class Releases:
 
         Side effects: left-over candidates and folders that never became releases are removed.
         """
-        self._tidy()
-        parent = self.current()
-        release_id = f"r{next_fence(self.warehouse):06d}"
+        with self._fenced():
+            self._tidy()
+            parent = self.current()
+            release_id = f"r{next_fence(self.warehouse):06d}"
         candidate = Candidate(release_id, self.warehouse / "candidates" / release_id, parent.id if parent else None)
         candidate.folder.mkdir(parents=True)
         if parent is not None and not from_scratch:
@@ -247,8 +265,12 @@ class Releases:
 
         Raises:
             CommitConflict: the current release is not the one this candidate was built on, or a candidate that was
-                begun later has been published already.
+                begun later has been published already, or somebody else has taken the lease since.
         """
+        with self._fenced():
+            return self._publish(candidate)
+
+    def _publish(self, candidate: Candidate) -> Release:
         current = self._pointed_at()
         if current != candidate.parent:
             raise CommitConflict(
@@ -284,7 +306,8 @@ class Releases:
                 raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
             release_id = earlier[-1].id
         self.get(release_id)
-        self._point_to(release_id)
+        with self._fenced():
+            self._point_to(release_id)
         return self.get(release_id)
 
     def retain(self, keep: int) -> list[str]:

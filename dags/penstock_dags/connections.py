@@ -47,6 +47,27 @@ def airflow_connections(names: set[str]) -> dict[str, str]:
     return found
 
 
+def airflow_address() -> str | None:
+    """URL of this Airflow's REST API with login and password, from the connection ``airflow``; None if there is none.
+
+    Works inside a running task only.
+
+    Raises:
+        SettingsError: a field is missing.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        known: AirflowConnection = Connection.get("airflow")
+    except AirflowNotFoundException:
+        return None
+    host = known.host or _missing(known, "host")
+    scheme = known.schema or "http"
+    login, password = quote(known.login or _missing(known, "login"), safe=""), quote(known.password or "", safe="")
+    return f"{scheme}://{login}:{password}@{host}" + (f":{known.port}" if known.port else "")
+
+
 def connection_url(connection: AirflowConnection) -> str:
     """One Airflow connection as a URL: ``postgresql:..``, ``mysql:..``, ``s3://KEY:SECRET@bucket?..``, ``file:///..``.
 

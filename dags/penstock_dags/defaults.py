@@ -14,9 +14,7 @@ from typing import Any, Final
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
 
 from common.errors import IntervalError
-
-SOURCE_POOL: Final = "source_load"
-"""Pool of the tasks that read sources: its slots bound the connections open to them at once."""
+from dags.penstock_dags.policy import BACKFILL_POOL, SOURCE_POOL
 
 WAREHOUSE_POOL: Final = "warehouse"
 """Pool of the tasks between raw lake and release."""
@@ -68,6 +66,14 @@ RERUN_CLASS: Final = (
     "else; the same input gives the same result, so clear, rerun or backfill any key at any time, in any order."
 )
 """Sentence in every DAG's documentation: what a rerun does."""
+
+RERUN_CLASS_BACKFILL: Final = (
+    "**Rerun class: backfill-safe by partition key.** What there is to do is derived from the lake when it runs, and "
+    "what was tried from Airflow's runs that carry its id: clear its tasks at any time, or start the same wish again."
+)
+"""The same for the DAG that has no key of its own."""
+
+__all__ = ["BACKFILL_POOL", "SOURCE_POOL"]
 
 
 def raw_asset(source: str) -> Asset:

@@ -26,6 +26,9 @@ from airflow.executors import local_executor
 PRELOADED = (
     "penstock.pipeline",
     "penstock.build",
+    "penstock.backfill",
+    "penstock.backfill_airflow",
+    "penstock.backfill_run",
     "ingestion.objects.reader",
     "ingestion.databases.reader",
     "quality.audit",

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def _read(path: Path) -> SourceSchedule:
             source=schedule.name,
             remedy="write minute and hour and three stars, for example '30 4 * * *'",
         )
-    gap = _clock_change(schedule)
+    minute, hour = (int(part) for part in schedule.cron.split()[:2])
+    gap = _clock_change(time(hour, minute), schedule.time_zone, datetime.now(UTC).date())
     if gap is not None:
         raise SpecError(
             f"{path.name}: on {gap} there is no {schedule.cron!r} in {schedule.time_zone}: clocks are put forward over "
@@ -127,12 +129,11 @@ def _read(path: Path) -> SourceSchedule:
     return schedule
 
 
-def _clock_change(schedule: SourceSchedule) -> date | None:
-    """The first day of the coming years on which the schedule's time of day does not exist, if there is one."""
-    minute, hour = (int(part) for part in schedule.cron.split()[:2])
-    first, clock = datetime.now(UTC).date(), time(hour, minute, tzinfo=zone(schedule.time_zone))
+@cache  # most sources share a time and a zone, and a thousand days a source are most of what parsing would cost
+def _clock_change(clock: time, time_zone: str, first: date) -> date | None:
+    """The first day of the coming years on which a time of day does not exist in a zone, if there is one."""
     for day in (first + timedelta(days=offset) for offset in range(3 * 366)):
-        at = datetime.combine(day, clock)
+        at = datetime.combine(day, clock, zone(time_zone))
         # The offset before a clock change against the one after it: they differ for a time that is skipped or doubled.
         before, after = at.utcoffset(), at.replace(fold=1).utcoffset()
         if before is not None and after is not None and before < after:

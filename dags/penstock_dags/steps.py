@@ -31,7 +31,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
     those that did not change cost one read and no commit.
     """
-    pipeline = _pipeline({connection})
+    pipeline = pipeline_for({connection})
     with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
@@ -125,7 +125,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     from penstock.reconcile import in_lake, require_equal
     from transformations.refine import REFINED
 
-    pipeline, receipts, errors = _pipeline(set()), [], []
+    pipeline, receipts, errors = pipeline_for(set()), [], []
     for table, refined in REFINED.items():
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
@@ -149,8 +149,12 @@ def refine(key: str) -> list[dict[str, Any]]:
 
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
-    candidate = _pipeline(set()).build()
-    return None if candidate is None else candidate.id
+    candidate = pipeline_for(set()).build()
+    if candidate is None:
+        return None
+    for model in _models(candidate.manifest):
+        log.info("%(name)s: %(status)s, %(rows)s rows, %(seconds).2f s", model)
+    return candidate.id
 
 
 def publish(candidate_id: str) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def publish(candidate_id: str) -> dict[str, Any]:
     killed behind the pointer's move. Whatever is still missing from the current release is then built and published
     here; if nothing is, somebody has done this run's work, and that is success.
     """
-    pipeline = _pipeline(set())
+    pipeline = pipeline_for(set())
     release: Release | None
     try:
         release = pipeline.publish(candidate_id)
@@ -170,7 +174,19 @@ def publish(candidate_id: str) -> dict[str, Any]:
     _record(pipeline)
     _write_pages(pipeline)
     _reconcile_release(pipeline)
-    return {"candidate": candidate_id, "release": None if release is None else release.id}
+    if release is None:
+        return {"candidate": candidate_id, "release": None, "models": []}
+    return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
+
+
+def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What became of each model of a build: its status, rows and seconds."""
+    nodes = manifest.get("models", {}).get("nodes", ())
+    return [
+        {name: node[name] for name in ("name", "status", "rows", "seconds")}
+        for node in nodes
+        if node["kind"] == "model"
+    ]
 
 
 def _reconcile_release(pipeline: Pipeline) -> None:
@@ -190,7 +206,8 @@ def _reference(receipt: Receipt) -> dict[str, Any]:
     return {name: getattr(receipt, name) for name in names}
 
 
-def _pipeline(connections: set[str]) -> Pipeline:
+def pipeline_for(connections: set[str]) -> Pipeline:
+    """A pipeline with the settings of this process and, of these connections, those that Airflow knows."""
     from common.settings import Settings
     from dags.penstock_dags.connections import airflow_connections
     from penstock.pipeline import Pipeline

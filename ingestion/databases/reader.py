@@ -38,9 +38,9 @@ from ingestion.databases.postgres import PostgresDialect
 from ingestion.databases.postgres_chunks import PostgresChunks
 from ingestion.databases.postgres_keys import PostgresKeys
 from ingestion.databases.postgres_session import PostgresSession
-from ingestion.databases.record import extract_record
 from ingestion.databases.schema_check import CheckedTable, SchemaCheck, comparable
 from ingestion.drift import Finding
+from ingestion.extract_record import extract_record
 from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch

@@ -181,9 +181,8 @@ def test_every_direct_dependency_is_documented_with_the_licence_it_states() -> N
         if package in {"hatchling", "uv"}:  # tools that need not be in this environment
             continue
         about = metadata.metadata(package)
-        stated = " ".join(
-            [*(about.get_all("Classifier") or []), *map(str, (about["License-Expression"], about["License"]))]
-        )
+        fields = ("Classifier", "License-Expression", "License")
+        stated = " ".join(text for field in fields for text in about.get_all(field) or [])
         family = licence.split("-")[0]
         assert family.lower() in stated.lower(), f"{package}: {licence} documented, {stated} stated"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -20,16 +21,20 @@ from common.errors import TerminalError, UsageError
 from common.settings import Settings
 from lake.paths import TableId
 from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun
+from penstock.backfill_plan import Wish
+from penstock.backfill_run import run_backfill
 from penstock.build import pin_lake
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import port_is_free
 from penstock.pipeline import Pipeline
+from penstock.run import run as run_days
 from penstock.scheduler import Scheduler
 from warehouse.releases import Releases
 
 INGEST = ("ingest_flightops", "ingest_stations")
 BUILD = "build_warehouse"
-DAGS = (*INGEST, BUILD)
+BACKFILL = "backfill"
+DAGS = (*INGEST, BUILD, BACKFILL)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,16 @@ def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, 
     assert Releases(pipeline.settings.warehouse).current() is not None
 
 
+def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset(api: AirflowApi) -> None:
+    (run,) = api.runs(BUILD)
+    (build,) = [task for task in api.task_instances(BUILD, run.run_id) if task.task_id == "build"]
+    assert "fct_flights: success, 842 rows" in api.log(build)
+    events = api.call("GET", "/api/v2/assets/events?source_dag_id=build_warehouse")["asset_events"]
+    models = {model["name"]: model for model in events[0]["extra"]["models"]}
+    assert models["fct_flights"]["rows"] == 842
+    assert models["mart_weather_delay"]["seconds"] > 0
+
+
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
     (run,) = api.runs("ingest_flightops")
     labels = {task.label for task in api.task_instances(run.dag_id, run.run_id) if task.map_index >= 0}
@@ -118,6 +133,32 @@ def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowAp
     receipt = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-04-01")
     assert receipt is not None
     assert _rows(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
+
+
+def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
+    api: AirflowApi, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_days(pipeline, "2013-05-03", "2013-05-04", build=False)  # the good day between the holes
+    good = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
+    releases = [release.id for release in Releases(pipeline.settings.warehouse).all()]
+    wish = Wish(("flights",), "2013-05-01", "2013-05-05")
+    api.trigger(BACKFILL, conf={"targets": ["flights"], "start": wish.start, "end": wish.end})  # as the form does
+    assert run_backfill(pipeline.settings, wish, dry_run=False, local=False, unpause=False, as_json=True) == 0
+    summary = json.loads(capsys.readouterr().out)
+    runs = api.runs("ingest_flightops", carrying=summary["id"])
+    assert [(run.partition_key, run.run_type, run.state) for run in runs] == [
+        (day, "backfill", "success") for day in ("2013-05-01", "2013-05-02", "2013-05-04")
+    ]
+    now = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
+    assert {key: now[key] for key in good} == good, "what was good was left alone"
+    assert _pools(api, runs) == {("ingest_intervals", "success"): {"backfill"}}
+    live = [run for run in api.runs("ingest_flightops") if run.run_type == "manual"]
+    assert _pools(api, live)["ingest_intervals", "success"] == {"source_load"}
+    after = Releases(pipeline.settings.warehouse).all()
+    assert [release.id for release in after] == [*releases, summary["release"]]
+    assert after[-1].manifest["changed_keys"]["flights"] == ["2013-05-01", "2013-05-02", "2013-05-03", "2013-05-04"]
+    assert not [run for run in api.runs(BUILD) if str(run.partition_key).startswith("2013-05")]
+    assert summary["not_done"] == []
 
 
 def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None:
@@ -188,6 +229,16 @@ def _backfill(api: AirflowApi, keys: list[str]) -> list[Run]:
         assert [run.partition_key for run in runs] == keys
     since = min(backfill.created_at for backfill in backfills)
     return _succeeded(api, api.wait_runs(BUILD, keys, timeout_s=120, since=since))
+
+
+def _pools(api: AirflowApi, runs: list[Run]) -> dict[tuple[str, str | None], set[str]]:
+    """Pools of the ingest tasks of some runs that did anything."""
+    found: dict[tuple[str, str | None], set[str]] = {}
+    for run in runs:
+        for task in api.task_instances(run.dag_id, run.run_id):
+            if task.task_id == "ingest_intervals":
+                found.setdefault((task.task_id, task.state), set()).add(task.pool)
+    return found
 
 
 def _succeeded(api: AirflowApi, runs: list[Run]) -> list[Run]:

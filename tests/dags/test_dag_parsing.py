@@ -35,9 +35,13 @@ def test_every_dag_file_can_be_imported(seen: dict[str, Any]) -> None:
     assert seen["import_errors"] == {}
 
 
-def test_there_is_one_ingest_dag_per_source_spec_and_one_build(seen: dict[str, Any]) -> None:
+def test_there_is_one_ingest_dag_per_source_spec_one_build_and_one_for_backfills(seen: dict[str, Any]) -> None:
     files = {dag_id: dag["file"] for dag_id, dag in seen["dags"].items()}
-    assert files == {**dict.fromkeys(INGEST, "ingest_sources.py"), "build_warehouse": "build_warehouse.py"}
+    assert files == {
+        **dict.fromkeys(INGEST, "ingest_sources.py"),
+        "build_warehouse": "build_warehouse.py",
+        "backfill": "backfill.py",
+    }
     assert set(INGEST) == {f"ingest_{spec.stem}" for spec in (ROOT / "ingestion" / "sources").glob("*.yml")}
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import LeaseHeld, StateCorrupt
+from common.errors import CommitConflict, LeaseHeld, StateCorrupt
 from common.settings import process_environment
-from warehouse.lease import lease, next_fence
+from tests.unit.warehouse.small_warehouse import make_candidate
+from warehouse.lease import _moment, lease, next_fence
+from warehouse.releases import Releases
 
 _HOLDER = """
 import sys
@@ -31,14 +37,14 @@ Holder = Callable[[Path], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def hold() -> Iterator[Holder]:
-    """Starts a process that holds a warehouse's lease until it is told to go, or killed."""
+def start() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
+    """Starts a process that runs a text for a warehouse; it is killed when the test ends, stopped or not."""
     root = Path(__file__).parents[3]
     with ExitStack() as started:
 
-        def start(warehouse: Path) -> subprocess.Popen[str]:
+        def start(text: str, warehouse: Path) -> subprocess.Popen[str]:
             process = subprocess.Popen(
-                [sys.executable, "-c", _HOLDER, str(warehouse)],
+                [sys.executable, "-c", text, str(warehouse)],
                 env=process_environment(PYTHONPATH=os.pathsep.join([str(root), *filter(None, sys.path)])),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -46,11 +52,22 @@ def hold() -> Iterator[Holder]:
             )
             started.callback(process.wait)
             started.callback(process.kill)
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
             return process
 
         yield start
+
+
+@pytest.fixture
+def hold(start: Callable[[str, Path], subprocess.Popen[str]]) -> Holder:
+    """Starts a process that holds a warehouse's lease until it is told to go, or killed."""
+
+    def hold(warehouse: Path) -> subprocess.Popen[str]:
+        process = start(_HOLDER, warehouse)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    return hold
 
 
 @pytest.fixture(params=["warehouse", "a folder with spaces, 'quotes' and ümlauts"])
@@ -109,6 +126,82 @@ def test_the_lease_is_freed_when_its_block_raises(warehouse: Path) -> None:
 
 def test_leases_of_two_warehouses_do_not_meet(tmp_path: Path) -> None:
     with lease(tmp_path / "one"), lease(tmp_path / "two"):
+        pass
+
+
+_ZOMBIE = """
+import sys
+from pathlib import Path
+from common.errors import CommitConflict
+from tests.unit.warehouse.small_warehouse import make_candidate
+from warehouse.lease import lease
+from warehouse.releases import Releases
+with lease(Path(sys.argv[1]), lease_s=0.3) as held:
+    releases = Releases(Path(sys.argv[1]), held)
+    candidate = make_candidate(releases, 13)
+    print(held.fence, candidate.folder, flush=True)
+    sys.stdin.readline()
+    try:
+        releases.publish(candidate)
+    except CommitConflict as error:
+        print(f"refused: {error}", flush=True)
+    else:
+        print("published", flush=True)
+"""
+
+
+def test_a_builder_that_was_stopped_past_its_lease_cannot_publish_when_it_wakes(
+    tmp_path: Path, start: Callable[[str, Path], subprocess.Popen[str]]
+) -> None:
+    warehouse = tmp_path / "w"
+    zombie = start(_ZOMBIE, warehouse)
+    assert zombie.stdin is not None
+    assert zombie.stdout is not None
+    fence, folder = zombie.stdout.readline().split(maxsplit=1)
+    built = shutil.copytree(folder.strip(), tmp_path / "built")
+    with _moment(warehouse, wait_s=None):  # not within its own moment: there it rightly keeps others out
+        zombie.send_signal(signal.SIGSTOP)
+        while psutil.Process(zombie.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.01)
+    with lease(warehouse, wait_s=60.0) as held:
+        assert held.fence > int(fence)
+        releases = Releases(warehouse, held)
+        assert releases.publish(make_candidate(releases, 42)).current
+    # Even if its candidate were still there, and the current release the one it was built on.
+    shutil.copytree(built, folder.strip())
+    (warehouse / "current").unlink()
+    zombie.send_signal(signal.SIGCONT)
+    zombie.stdin.write("go\n")
+    zombie.stdin.flush()
+    assert "refused: This process lost its lease" in zombie.stdout.readline()
+    assert zombie.wait(timeout=30) == 0
+    assert not (warehouse / "current").exists()
+    assert [release.id for release in Releases(warehouse).all()] == ["r000002"]
+
+
+def test_a_lease_is_renewed_as_long_as_its_holder_lives(warehouse: Path) -> None:
+    with lease(warehouse, lease_s=0.3) as held:
+        with pytest.raises(LeaseHeld), lease(warehouse, wait_s=1.0):
+            pass
+        with held.fenced():
+            pass
+
+
+def test_each_lease_has_a_greater_number_than_all_before_and_an_old_one_moves_nothing(warehouse: Path) -> None:
+    with lease(warehouse) as first:
+        pass
+    with lease(warehouse) as second:
+        assert second.fence > first.fence
+        with pytest.raises(CommitConflict, match="lost its lease"), first.fenced():
+            pass
+        with second.fenced():
+            pass
+
+
+def test_a_damaged_lease_is_not_guessed(warehouse: Path) -> None:
+    warehouse.mkdir()
+    (warehouse / "lease.json").write_text("{}")
+    with pytest.raises(StateCorrupt, match=r"is no lease.*Remedy"), lease(warehouse):
         pass
 
 
