@@ -9,7 +9,7 @@ DAYS ?= 31
 PROVE_DAYS ?= 360
 
 .PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
-	bench-growth bench-late bench-objects clean
+	bench-gates bench-growth bench-late bench-objects clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench-mariadb: $(INSTALLED) ## TPC-H from a MariaDB to the lake beside the serve
 
 bench-intervals: $(INSTALLED) ## What 365 daily intervals cost against one whole load of the same rows (some minutes)
 	@$(BIN)/python -m benchmarks.ingest_intervals
+
+bench-gates: $(INSTALLED) ## 25 checks on TPC-H beside a hand-written query, stock Great Expectations and peers (ten minutes)
+	@$(BIN)/python -m benchmarks.gates
 
 bench-growth: $(INSTALLED) ## What the 1,000th commit to a table costs against the 20th (a minute)
 	@$(BIN)/python -m benchmarks.lake_growth

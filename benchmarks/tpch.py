@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.settings import process_environment
+from lake.schema import Column
 from penstock import embedded
 from penstock.embedded import EmbeddedServices
 from penstock.psql import run_psql
@@ -42,6 +43,7 @@ _COLUMNS = (
     ("l_comment", "varchar(44)", "string"),
 )
 COLUMN_NAMES = tuple(name for name, _, _ in _COLUMNS)
+LAKE_COLUMNS = tuple(Column(name, word, nullable=False) for name, _, word in _COLUMNS)
 
 
 @contextmanager

@@ -212,3 +212,4 @@ def _withdraw(lake: Lake, prepared: Prepared) -> None:
     lake.discard(prepared.batch)
     withdraw_validation(lake, prepared.receipt.verdict)
     lake.delete_receipt(prepared.batch.table, prepared.batch.key, prepared.receipt.attempt)
+    withdraw_validation(lake, prepared.receipt.verdict)

@@ -228,6 +228,7 @@ def audit(pipeline: Pipeline, candidate: Candidate) -> dict[str, Any]:
                 pipeline.run_id,
                 verdict,
                 attempt=new_attempt(),
+                rows_in=verdict.rows_checked,
             )
             for table, verdict in refused.items()
         ]

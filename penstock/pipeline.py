@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import penstock
 from common.errors import GateRefused, UnknownName, located
-from common.hashing import digest, file_digest
+from common.hashing import digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
@@ -312,16 +312,10 @@ class Pipeline:
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
         """Digest of what decides how a refined table is made and judged."""
-        from pathlib import Path
+        from transformations.refine.stage import code_of_functions
 
-        import polars
-
-        import transformations.refine
-
-        folder = Path(transformations.refine.__file__).parent
-        modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
         suite = self.suite(TableId("refined", name)).model_dump(mode="json")
-        return digest(penstock.__version__, polars.__version__, modules, suite)
+        return digest(penstock.__version__, *code_of_functions(), suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
 

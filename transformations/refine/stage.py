@@ -6,12 +6,14 @@ null. Everything is lazy and streams to the staged file, so memory does not grow
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from common.fault_points import reach
+from common.hashing import file_digest
 from lake.batches import StagedBatch
 from lake.engine import lake_credentials
 from lake.lake import Lake
@@ -22,6 +24,12 @@ from transformations.refine.model import RefinedTable, latest_per_key
 
 _WIDER = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast")
 """Files from before a column was widened read as the wider type; nothing else is cast."""
+
+
+def code_of_functions() -> tuple[str, dict[str, str]]:
+    """What decides how rows are refined: the version of Polars and a digest of each module of this folder."""
+    folder = Path(__file__).parent
+    return pl.__version__, {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
 
 
 def refined_id(table: RefinedTable) -> TableId:
