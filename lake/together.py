@@ -198,7 +198,11 @@ def _is_done(lake: Lake, prepared: Prepared, live: Sequence[LiveFile]) -> bool:
 
 def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
     receipts = [each.receipt for each in batches]
-    named = {"batch_id": [r.batch_id for r in receipts], "partition_key": [r.key for r in receipts]}
+    named = {
+        "batch_id": [r.batch_id for r in receipts],
+        "partition_key": [r.key for r in receipts],
+        "attempts": [r.attempt for r in receipts],
+    }
     summary = {f"penstock.{name}": ",".join(values) for name, values in named.items()}
     summary["penstock.run_id"] = receipts[0].run_id
     for figure in ("rows_in", "published", "quarantined", "deduplicated"):

@@ -345,8 +345,7 @@ class Pipeline:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
-            same = find_same(self.lake, staged, identity)
-            if same is not None:
+            if (same := find_same(self.lake, staged, identity)) is not None:
                 return same.found_unchanged(seconds=took_s)
             if together is not None:
                 together.settle(self.suite(staged.table).references)

@@ -118,7 +118,8 @@ def _landed(lake: Lake, table: TableId) -> dict[str, str]:
     for snapshot in loaded.metadata.snapshots if loaded else ():
         summary = snapshot.summary.additional_properties if snapshot.summary else {}
         if ATTEMPT_PROPERTY in summary and "penstock.partition_key" in summary:
-            found[summary[ATTEMPT_PROPERTY]] = summary["penstock.partition_key"]
+            attempts = summary.get("penstock.attempts", summary[ATTEMPT_PROPERTY])  # of all that shared the commit
+            found |= zip(attempts.split(","), summary["penstock.partition_key"].split(","), strict=True)
     return found | {attempt: key for key, attempt in lake.live_attempts(table).items()}
 
 
