@@ -125,6 +125,14 @@ def reconcile(
     return found + [line for name in refined for line in in_lake(pipeline, name, chosen)]
 
 
+def _receipts(pipeline: Pipeline, table: TableId, keys: Sequence[str]) -> dict[str, Receipt]:
+    """Receipts of the live batches of some intervals, whose table is looked up once if they are many."""
+    if len(keys) > SAMPLE:
+        wanted = set(keys)
+        return {found.key: found for found in pipeline.lake.receipts(table) if found.key in wanted}
+    return {key: found for key in keys if (found := pipeline.lake.receipt(table, key)) is not None}
+
+
 def _within(key: str, start: str | None, end: str | None) -> bool:
     return key == WHOLE or ((start is None or key >= start) and (end is None or key < end))
 
@@ -183,10 +191,9 @@ def with_source(
             of the source, is passed over.
     """
     raw = spec.raw(table.name)
-    found = [receipt for key in keys if (receipt := pipeline.lake.receipt(raw, key)) is not None]
     receipts = {
-        receipt.key: receipt
-        for receipt in found
+        key: receipt
+        for key, receipt in _receipts(pipeline, raw, keys).items()
         if seen is None or receipt.attempt in seen or receipt.run_id == pipeline.run_id
     }
     if not isinstance(reader, ComparesKeys):
@@ -274,7 +281,7 @@ def in_lake(pipeline: Pipeline, name: str, keys: Sequence[str], *, columns: bool
     """
     table = TableId("refined", name)
     refined = pipeline.refined(name)
-    receipts = {key: found for key in keys if (found := pipeline.lake.receipt(table, key)) is not None}
+    receipts = _receipts(pipeline, table, keys)
     if not receipts:
         return []
     declare(pipeline, table)
@@ -294,8 +301,9 @@ def in_lake(pipeline: Pipeline, name: str, keys: Sequence[str], *, columns: bool
                 if columns and given.get(before) == kinds[after]
             }
             theirs = duckdb_checksums(connection, [(column, given[column]) for column in same], relation, day=day)
+            batches = _receipts(pipeline, raw, list(receipts))
             for key, receipt in receipts.items():
-                batch = pipeline.lake.receipt(raw, key)
+                batch = batches.get(key)
                 outdated = batch is None or receipt.upstream.get(f"{raw}/{key}") != batch.batch_id
                 left = {same.get(n, n): value for n, value in theirs.get(key, _NOTHING).items()}
                 lines.append(_pair(str(raw), str(table), receipt, left, ours.get(key, _NOTHING), outdated=outdated))

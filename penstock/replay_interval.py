@@ -62,9 +62,9 @@ class Decisions:
 
 
 def declare(pipeline: Pipeline, table: TableId) -> None:
-    """Tell the lake the columns of a table that rows are published to."""
+    """Tell the lake the columns of a table that rows are published to, and of those it is made from."""
+    pipeline.declare_raw()
     if table.namespace == "raw":
-        pipeline.declare_raw()
         return
     refined = pipeline.refined(table.name)
     pipeline.lake.ensure(table, refined.columns, partition_by=PARTITION_COLUMN if refined.partitioned else None)

@@ -15,6 +15,7 @@ from lake.rework import records
 from penstock import ledger
 from penstock.repair_rows import Texts
 from penstock.replay import ReplayReport, discard, history, replay
+from tests.door import Door
 from tests.integration.ingestion.conftest import DatabaseSource
 from tests.integration.ingestion.shops import Shop, database_shop
 
@@ -273,3 +274,49 @@ def test_a_repaired_row_of_a_table_that_keeps_what_vanished_is_no_vanished_row(t
     rows = till.shop.rows("id", "amount", "source_deleted_at IS NOT NULL")
     assert rows == [(1, 10, False), (2, 20, False), (3, 30, False), (4, 40, False), (6, 60, False)]
     till.assert_balanced()
+
+
+def test_a_recorded_repair_that_the_gate_refuses_now_waits_and_the_batch_stays_published(till: Till) -> None:
+    till.replay({4: {"amount": "40"}})
+    suite = till.shop.folder / "suites" / "raw" / "shop__t.yml"
+    suite.write_text(
+        suite.read_text()
+        + "  - id: five_rows\n    expect: expect_table_row_count_to_equal\n    kwargs: {value: 5}\n"
+        + "    severity: critical\n    why: A till has five rows, bad ones among them.\n"
+    )
+    receipt = till.shop.ingest()  # judged anew: five came, two are rejected; with the repaired one four would live
+    assert (receipt.published, receipt.waiting) == (3, 2)
+    assert "recorded repairs could not be applied again" in receipt.warnings[-1]
+    till.assert_balanced()
+
+
+def test_the_commands_lead_a_row_from_the_list_to_the_ledger(till: Till) -> None:
+    door, raw = Door(till.shop.folder, {"shop": till.shop.url}), str(till.shop.raw)
+    assert "amount_is_positive" in door.run("quarantine", "list").out
+    shown = json.loads(door.run("quarantine", "show", raw, "--day", DAY, "--rule", "amount_is_positive", "--json").out)
+    assert [json.loads(row["row"])["amount"] for row in shown] == [-40, -50]
+    path = till.shop.folder / "bad.csv"
+    assert door.run("quarantine", "export", raw, "--to", str(path)).code == 0
+    path.write_text(path.read_text().replace("-40", "40"))
+    answer = door.run("quarantine", "replay", raw, "--file", str(path), "--by", "ada")
+    assert answer.code == 1, "one row stays"
+    assert "1 published, 1 stays" in answer.out
+    assert "amount_is_positive: Nobody pays less than nothing." in answer.out
+    refused = [
+        door.run("quarantine", "discard", raw, "--day", DAY, "--reason", " "),
+        door.run("quarantine", "discard", raw, "--reason", "all"),
+        door.run("quarantine", "export", raw, "--run", "another", "--to", str(path)),
+        door.run("quarantine", "replay", raw, "--file", str(path.with_name("none.csv")), "--by", "ada"),
+        door.run("quarantine", "show", "raw.none"),
+    ]
+    assert [answer.code for answer in refused] == [2] * 5
+    discarded = ("quarantine", "discard", raw, "--id", shown[1]["row_id"], "--reason", "a test order", "--by", "bob")
+    assert door.run(*discarded).code == 0
+    assert door.run("quarantine", "list").out.strip() == "Quarantine is empty."
+    assert "a test order" in door.run("quarantine", "show", raw, "--discarded").out
+    records_shown = json.loads(door.run("quarantine", "list", raw, "--history", "--json").out)
+    assert {(r["by"], r["replayed"], r["discarded"]) for r in records_shown} == {("ada", 1, 0), ("bob", 0, 1)}
+    ledger_shown = json.loads(door.run("ledger", "--json").out)
+    (entry,) = ledger_shown["entries"]
+    assert (entry["published"], entry["waiting"], entry["discarded"], entry["replayed"]) == (4, 0, 1, 1)
+    assert ledger_shown["problems"] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import penstock
 from common.settings import Settings
 from lake.paths import TableId
+from lake.quarantine import quarantined
 from penstock import ledger
 from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
@@ -67,6 +68,39 @@ def test_poisoned_flights_are_caught_repaired_replayed_and_in_the_release_with_e
         assert run(Pipeline(settings), DONE, NEXT).release is None, "the same days again undo nothing"
     finally:
         run_psql(own_services.postgres_url, [ANTIDOTE])
+
+
+def test_rows_rejected_at_refining_are_repaired_there_or_refined_again_once_the_rule_has_changed(
+    own_services: EmbeddedServices, tmp_path: Path
+) -> None:
+    door, settings = the_door(own_services, tmp_path)
+    suite = tmp_path / "suites" / "refined" / "flights.yml"
+    usual = suite.read_text()
+    assert "column: distance_mi, min_value: 1, max_value: 12450" in usual
+    suite.write_text(
+        usual.replace("distance_mi, min_value: 1, max_value: 12450", "distance_mi, min_value: 1, max_value: 2580")
+    )
+    run(Pipeline(settings), DONE, NEXT, build=False)
+    refined = TableId("refined", "flights")
+    waiting = quarantined(Pipeline(settings).lake, refined).to_pylist()
+    assert len(waiting) > 1
+    file = tmp_path / "bad.jsonl"
+    file.write_text(json.dumps({"row_id": waiting[0]["row_id"], "row": {"distance_mi": 2500}}))
+    assert door.run("quarantine", "replay", str(refined), "--file", str(file), "--by", "ada").code == 0
+    receipt = Pipeline(settings).lake.receipt(refined, DONE)
+    assert receipt is not None
+    assert (receipt.replayed, receipt.waiting, receipt.published) == (
+        1,
+        len(waiting) - 1,
+        receipt.rows_in - len(waiting) + 1,
+    )
+    assert Pipeline(settings).refine("flights", DONE).state == "unchanged"  # type: ignore[union-attr]
+    suite.write_text(usual)
+    answer = json.loads(door.run("quarantine", "replay", str(refined), "--by", "ada", "--json").out)
+    assert {row["outcome"] for row in answer["rows"]} == {"published"}
+    assert quarantined(Pipeline(settings).lake, refined).num_rows == 0
+    pipeline = Pipeline(settings)
+    assert ledger.problems(ledger.entries(pipeline)) + ledger.stored(pipeline) == []
 
 
 def the_door(services: EmbeddedServices, folder: Path) -> tuple[Door, Settings]:
