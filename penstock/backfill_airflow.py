@@ -167,12 +167,12 @@ def advance(api: AirflowApi, backfill_id: str, plan: Mapping[str, Any], now: dat
                 max_active_runs=wish.parallel,
                 reprocess="completed",
                 newest_first=wish.newest_first,
-                conf={CARRIED: backfill_id, "tables": list(span.tables), "skip": _unwanted(plan, source, span)},
+                conf={CARRIED: backfill_id, "tables": list(span.tables), "skip": unwanted(plan, source, span)},
             )
     return done
 
 
-def _unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
+def unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
     """Tasks of a source's DAG with nothing to do for a span: the release comes at the end, and whole tables once."""
     whole = {each["table"] for each in plan["ingest"] if each["keys"] == [WHOLE]}
     has_whole = any(f"raw.{source}__{table}" in whole for table in span.tables)

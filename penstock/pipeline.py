@@ -195,10 +195,9 @@ class Pipeline:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
-        if known is not None:
-            live = self.lake.receipt(raw, interval.key)
-            if live is not None and live.source_state == known and live.code == code:
-                return reapply(self, raw, live.found_unchanged(seconds={}))
+        live = None if known is None else self.lake.receipt(raw, interval.key)
+        if live is not None and live.source_state == known and live.code == code:
+            return reapply(self, raw, live.found_unchanged(seconds={}))
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
@@ -234,14 +233,10 @@ class Pipeline:
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
-        spec = self.source(source)
+        spec, accepted = self.source(source), self._accept_volume
+        opened = self.reading(source)
         return versions.reconcile_deletes(
-            self.lake,
-            spec,
-            spec.table(table),
-            self.reading(source),
-            accepted=self._accept_volume,
-            run_id=self.run_id,
+            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
         )
 
     def sync_history(self, source: str, table: str) -> Synced:
@@ -253,11 +248,8 @@ class Pipeline:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
         for spec in self._sources.values():
             for table in spec.tables:
-                self.lake.ensure(
-                    spec.raw(table.name),
-                    table.lake_columns(),
-                    partition_by=PARTITION_COLUMN if table.partitioned else None,
-                )
+                by = PARTITION_COLUMN if table.partitioned else None
+                self.lake.ensure(spec.raw(table.name), table.lake_columns(), partition_by=by)
 
     # -- refine ----------------------------------------------------------------------------------------------------
 

@@ -127,6 +127,14 @@ def test_what_waits_is_committed_when_there_is_enough_or_the_partition_comes_aga
     assert [receipt.key for receipt in together.take()] == [DAYS[0]] * 2
 
 
+def test_work_that_took_long_does_not_wait(local: Bench) -> None:
+    together = Together(local.lake)
+    seconds = {"extract": togethers.MOST_S}
+    publish_staged(local.lake, local.stage(ROWS[DAYS[0]], DAYS[0]), [1], together=together, seconds=seconds)
+    assert by_day(local)[DAYS[0]] == GOOD[DAYS[0]]
+    assert len(together.take()) == 1
+
+
 def test_what_waits_of_a_table_is_committed_before_somebody_reads_it(local: Bench) -> None:
     together = Together(local.lake)
     add_all(local, together)

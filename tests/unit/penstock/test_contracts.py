@@ -137,7 +137,7 @@ RULE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     columns=st.lists(COLUMN, min_size=1, max_size=6), rules=st.lists(RULE, min_size=1, max_size=4), key=st.booleans()
 )
