@@ -183,8 +183,7 @@ class Pipeline:
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                raw = str(spec.raw(table))
-                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, state="outside coverage")
+                return Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
