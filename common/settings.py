@@ -44,6 +44,7 @@ class Settings(BaseModel):
     suites: Path = Field(default=Path(), description="Folder of gate suites. Default: the bundled quality/suites.")
     memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
+    gate_timeout_s: float = Field(default=1800.0, gt=0, description="Longest time the gate may judge one batch, in s.")
     statement_timeout_s: float = Field(default=900.0, gt=0, description="Longest time one source query may take, in s.")
     parallel_reads: int = Field(
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."

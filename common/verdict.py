@@ -6,7 +6,7 @@ their position in the staged file, so that the rows themselves are never copied 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 Severity = Literal["critical", "warning", "info"]
 """critical: reject the row (row-level rule) or the batch (batch-level rule). warning, info: report only."""
+
+Policy = Literal["quarantine", "refuse", "warn"]
+"""quarantine: rows that break critical rules are rejected, the others go on. refuse: one such row refuses the batch.
+warn: failing rules are reported only.
+"""
 
 
 @cache
@@ -66,17 +71,29 @@ class RuleResult:
 
 
 @dataclass(frozen=True)
+class Signed:
+    """Who decided something that a gate would not have, and why."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A gate's judgement of one batch.
 
     Attributes:
         suite: suite name, e.g. ``raw/flightops__flights``.
-        passed: whether the batch may be published (its good rows, if some are rejected).
+        passed: whether the suite lets the batch be published (its good rows, if some are rejected).
         results: one per rule, in suite order.
         rows_checked: rows the gate read.
         rejects: the rejected rows (:data:`REJECTS_SCHEMA`), one row each.
         reasons: why ``passed`` is False, in words; empty when it passed.
         seconds: time the audit took.
+        policy: the suite's policy.
+        policy_signed: who chose the policy and why, where it is one that needs a name.
+        accepted: who published a refused batch all the same, and why.
+        validation_json: Great Expectations' own result of the suite, as its own JSON; the lake keeps it as it is.
     """
 
     suite: str
@@ -86,6 +103,27 @@ class Verdict:
     rejects: pa.Table = field(default_factory=lambda: _rejects_schema().empty_table())
     reasons: tuple[str, ...] = ()
     seconds: float = 0.0
+    policy: Policy = "quarantine"
+    policy_signed: Signed | None = None
+    accepted: Signed | None = None
+    validation_json: str = ""
+
+    @property
+    def publishable(self) -> bool:
+        """Whether the batch may be published: the suite lets it, or a person answers for it."""
+        return self.passed or self.accepted is not None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether every rule could be judged. A verdict with holes is no verdict: nobody can accept it."""
+        return not any(result.error for result in self.results)
+
+    def accept(self, signed: Signed) -> Verdict:
+        """The verdict of a batch that a person lets pass; the same verdict if it passed, or if a rule was not judged.
+
+        Rejected rows stay rejected.
+        """
+        return self if self.passed or not self.is_judged else replace(self, accepted=signed)
 
     @property
     def rows_rejected(self) -> int:
@@ -105,13 +143,16 @@ class Verdict:
         return tuple(result for result in self.results if not result.passed or result.rows_unexpected)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-compatible form, without the rejected rows themselves (those are in quarantine)."""
+        """JSON-compatible form, without what is kept elsewhere: rejected rows, Great Expectations' own result."""
         return {
             "suite": self.suite,
             "passed": self.passed,
             "rows_checked": self.rows_checked,
             "rows_rejected": self.rows_rejected,
             "reasons": list(self.reasons),
+            "policy": self.policy,
+            "policy_signed": asdict(self.policy_signed) if self.policy_signed else None,
+            "accepted": asdict(self.accepted) if self.accepted else None,
             "seconds": round(self.seconds, 3),
             "results": [asdict(result) for result in self.results],
         }

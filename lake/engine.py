@@ -61,6 +61,12 @@ def prepare_statements(settings: Settings) -> list[str]:
     return [*statements, f"CREATE OR REPLACE SECRET penstock_lake (TYPE s3, PROVIDER config, {options})"]
 
 
+def prepare(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    """Let a DuckDB connection read the lake."""
+    for statement in prepare_statements(settings):
+        connection.execute(statement)
+
+
 def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that can read and write the lake's Parquet files. Take a cursor for each piece of work."""
     spill = settings.home / "tmp"
@@ -78,8 +84,7 @@ def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
     )
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        for statement in prepare_statements(settings):
-            connection.execute(statement)
+        prepare(settings, connection)
     except BaseException:
         connection.close()
         raise

@@ -96,10 +96,25 @@ def receipt_location(lake_uri: str, table: TableId, key: str, attempt: str) -> s
     return f"{root_location(lake_uri)}/ops/receipts/{table}/{_segment(key)}/{_attempt(attempt)}.json"
 
 
+def validation_reference(table: TableId, key: str, attempt: str) -> str:
+    """Where Great Expectations' own result of one attempt lies, below the lake's root."""
+    return f"ops/validations/{table}/{_segment(key)}/{_attempt(attempt)}.json"
+
+
 def refusal_folder(lake_uri: str, table: TableId | None = None) -> str:
     """Where the verdicts of refused batches of a table lie, or of all tables."""
     folder = f"{root_location(lake_uri)}/ops/refusals"
     return folder if table is None else f"{folder}/{table}"
+
+
+def repair_location(lake_uri: str, table: TableId, key: str, attempt: str) -> str:
+    """Where it is recorded which quarantined rows an attempt repaired or discarded."""
+    return f"{repair_folder(lake_uri, table)}/{_segment(key)}/{_attempt(attempt)}.json"
+
+
+def repair_folder(lake_uri: str, table: TableId) -> str:
+    """Where the records of a table's repairs lie."""
+    return f"{root_location(lake_uri)}/ops/repairs/{table}"
 
 
 def attempt_of(location: str) -> str | None:

@@ -3,6 +3,7 @@
 ::
 
     verdict not PASS   -> refused: the verdict is kept for people, the files are deleted, nothing is visible
+                          (unless a person answers for it: ``Verdict.accept``)
     same batch is live -> unchanged: the files are deleted
     otherwise          -> good rows, receipt and quarantined rows are written; then ONE commit makes all of it true
                           (of the partition, and of others from which newer versions take rows: ``lake/merge.py``)
@@ -20,14 +21,14 @@ import duckdb
 from common.errors import GateRefused
 from common.hashing import digest
 from common.verdict import Verdict
-from lake.batches import Receipt, StagedBatch
-from lake.commit import replace_partition
+from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
-from lake.paths import engine_path, new_attempt, receipt_location, refusal_folder
-from lake.quarantine import QUARANTINE_COLUMNS, quarantine_rows, still_needed
+from lake.paths import engine_path, new_attempt
+from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.sql import parquet_relation
 from lake.together import Prepared, Together, commit_prepared
+from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | 
     lake.discard(staged)
     if live.upstream != staged.upstream:
         live = replace(live, upstream=staged.upstream)
-        location = receipt_location(lake.settings.lake_uri, staged.table, live.key, live.attempt)
-        lake.storage.write_json(location, live.to_dict())
+        lake.write_receipt(staged.table, live)
     return live.found_unchanged(warnings=staged.warnings)
 
 
@@ -108,9 +108,10 @@ def publish(
     Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
     that are known not to be live are deleted.
     """
-    if not verdict.passed:
+    if not verdict.publishable:
         raise _refused(lake, staged, verdict, run_id)
     published = staged
+    record = recorded(verdict, staged.table, staged.key, staged.attempt)
     try:
         with lake.connect() as connection:
             published, rows = _without_rejects(connection, lake, staged, verdict, identity)
@@ -129,21 +130,24 @@ def publish(
                 code=staged.code,
                 source_state=staged.source_state,
                 upstream=staged.upstream,
-                verdict=verdict.to_dict(),
+                verdict=record,
                 published_at=lake.clock().isoformat(),
                 seconds=seconds or {},
                 warnings=staged.warnings,
                 drift=staged.drift,
             )
+            if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
+                receipt = replace(receipt, repairs=before.repairs)
             _check_account(receipt, identity, staged, verdict)
+            keep_validation(lake, verdict, record)
             if receipt.quarantined and staged.merge is None:
                 _commit_quarantine(connection, lake, staged, verdict, receipt)
         if staged.merge is None:
-            location = receipt_location(lake.settings.lake_uri, published.table, published.key, published.attempt)
-            lake.storage.write_json(location, receipt.to_dict())
+            lake.write_receipt(published.table, receipt)
     except BaseException:  # nothing of this batch is live yet
         lake.discard(published)
         lake.discard(staged)
+        withdraw_validation(lake, record)
         raise
     if staged.merge is not None:
         return _merge(lake, staged, published, verdict, receipt)
@@ -171,41 +175,25 @@ def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Ver
 
 def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> GateRefused:
     """Keep the verdict of a refused batch where people can read it, and delete the batch."""
-    account = {
-        "table": str(staged.table),
-        "key": staged.key,
-        "run_id": run_id,
-        "refused_at": lake.clock().isoformat(),
-        "rows_in": staged.rows_in,
-        "verdict": verdict.to_dict(),
-    }
-    location = f"{refusal_folder(lake.settings.lake_uri, staged.table)}/{staged.key}-{staged.attempt}.json"
     lake.discard(staged)
-    lake.storage.write_json(location, account)
+    account = record_refused_verdict(
+        lake, staged.table, staged.key, run_id, verdict, attempt=staged.attempt, rows_in=staged.rows_in
+    )
     return GateRefused(
         f"The gate refused the batch: {'; '.join(verdict.reasons)}.",
         table=str(staged.table),
         interval=staged.key,
         remedy="correct the data or the suite, then run the interval again; nothing was published. "
-        f"The whole verdict: {engine_path(location)}",
+        "Who can answer for it publishes it with --accept-refusal REASON --by NAME. "
+        f"The whole verdict: {account}",
     )
 
 
 def _commit_quarantine(
     connection: duckdb.DuckDBPyConnection, lake: Lake, staged: StagedBatch, verdict: Verdict, receipt: Receipt
 ) -> None:
-    """Add this attempt's rejected rows before its data is committed.
-
-    Rows count as quarantined only while their attempt is live, so nothing shows until the data commit; rows of attempts
-    that died are dropped on the way.
-
-    Raises:
-        GateRefused: not every rejected row could be found in the staged files.
-    """
-    table = staged.table.quarantine
-    lake.ensure(table, QUARANTINE_COLUMNS, partition_by="partition_key")
+    """Add this attempt's rejected rows before its data is committed (:func:`lake.quarantine.commit_quarantine`)."""
     columns, _ = lake.columns(staged.table)
-    location = lake.staging_location(table, staged.key, receipt.attempt)
     rows = quarantine_rows(
         connection,
         _numbered(connection, lake, staged),
@@ -215,19 +203,7 @@ def _commit_quarantine(
         receipt=receipt,
         quarantined_at=lake.clock(),
     )
-    written = lake.write(connection, rows, table, location)
-    if written != receipt.quarantined:
-        lake.storage.delete(location)
-        raise _unaccounted(receipt, f"{written} of {receipt.quarantined} rejected rows were found")
-    replace_partition(
-        lake.catalog,
-        table,
-        staged.key,
-        [location],
-        attempt=receipt.attempt,
-        summary={"penstock.batch_id": receipt.batch_id, "penstock.run_id": receipt.run_id},
-        keep=lambda waiting: still_needed(lake, staged.table, staged.key, waiting),
-    )
+    commit_quarantine(connection, lake, staged.table, receipt, f"({rows})")
 
 
 def _without_rejects(
@@ -274,21 +250,8 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def _check_account(receipt: Receipt, identity: Identity, staged: StagedBatch, verdict: Verdict) -> None:
     if identity.rows != staged.rows_staged:
-        raise _unaccounted(receipt, f"{identity.rows} rows are staged, {staged.rows_staged} were announced")
+        raise unaccounted(receipt, f"{identity.rows} rows are staged, {staged.rows_staged} were announced")
     if verdict.rows_checked != identity.rows:
-        raise _unaccounted(receipt, f"{identity.rows} rows are staged, the gate read {verdict.rows_checked}")
+        raise unaccounted(receipt, f"{identity.rows} rows are staged, the gate read {verdict.rows_checked}")
     if not receipt.balanced:
-        raise _unaccounted(
-            receipt,
-            f"{receipt.rows_in} in, {receipt.published} published, {receipt.quarantined} quarantined, "
-            f"{receipt.deduplicated} deduplicated",
-        )
-
-
-def _unaccounted(receipt: Receipt, problem: str) -> GateRefused:
-    return GateRefused(
-        f"The row account does not add up: {problem}.",
-        table=receipt.table,
-        interval=receipt.key,
-        remedy="this is a defect of Penstock: report it with this message; nothing was published",
-    )
+        raise unaccounted(receipt)

@@ -50,10 +50,18 @@ class Storage:
 
     def write_json(self, location: str, value: Any) -> None:
         """Write one JSON document. Side effects: parent folders are made; an existing file is replaced."""
+        self.write_text(location, json.dumps(value, default=str))
+
+    def write_text(self, location: str, text: str) -> None:
+        """Write one file, in UTF-8. Side effects: parent folders are made; an existing file is replaced.
+
+        Raises:
+            StoreUnavailable: the store does not take it.
+        """
         path = self._path(location)
         try:
             self._make_folder(path)
-            content = json.dumps(value, default=str).encode()
+            content = text.encode()
             if self._objects is None:
                 Path(path).write_bytes(content)
                 return

@@ -7,15 +7,15 @@
     prepared batch                                                      ─┘
 
 A commit costs about as much as reading a small interval does, whether it changes one partition or thirty. So a run that
-brings in many intervals lets finished ones wait for each other, but never for long: what waits is lost with the process
-and is read again. Each keeps its own attempt, receipt and verdict, so nobody can tell afterwards how many shared a
-commit.
+brings in many intervals lets finished ones wait for each other, but only ten seconds' worth of work: what waits is lost
+with the process and is read again. Each keeps its own attempt, receipt and verdict, so nobody can tell afterwards how
+many shared a commit.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -25,12 +25,13 @@ from lake.catalog import LiveFile
 from lake.commit import Change, change_partitions
 from lake.lake import Lake
 from lake.paths import attempt_of, new_attempt
+from lake.verdicts import withdraw_validation
 
 MOST_BATCHES = 32
 MOST_ROWS = 500_000
 """Waiting rows after which the cost of a commit is nothing beside that of reading them."""
-MOST_AGE_S = 10.0
-"""Seconds the oldest one may wait."""
+MOST_S = 10.0
+"""Seconds of work that may wait, and seconds after which the next batch lets none wait any longer."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,23 @@ class Together:
         if (
             len(self._waiting) >= MOST_BATCHES
             or sum(each.receipt.published for each in self._waiting) >= MOST_ROWS
-            or time.monotonic() - self._since_s >= MOST_AGE_S
+            or sum(sum(each.receipt.seconds.values()) for each in self._waiting) >= MOST_S
+            or time.monotonic() - self._since_s >= MOST_S
         ):
             self.commit()
 
     def holds(self, receipt: Receipt) -> bool:
         """Whether a receipt is of a batch that was added, and so will be or was among those of :meth:`take`."""
         return receipt.attempt in self._attempts
+
+    def settle(self, tables: Collection[str]) -> None:
+        """Commit what waits if it is of one of these tables: somebody is about to read them.
+
+        Raises:
+            See :func:`commit_prepared`.
+        """
+        if any(str(each.batch.table) in tables for each in self._waiting):
+            self.commit()
 
     def commit(self) -> None:
         """Commit what waits.
@@ -199,4 +210,5 @@ def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
 
 def _withdraw(lake: Lake, prepared: Prepared) -> None:
     lake.discard(prepared.batch)
+    withdraw_validation(lake, prepared.receipt.verdict)
     lake.delete_receipt(prepared.batch.table, prepared.batch.key, prepared.receipt.attempt)

@@ -21,7 +21,7 @@ from lake.lake import Lake
 from lake.ops import LEDGER, declare_ops, ops_relation
 from lake.paths import WHOLE, TableId
 from lake.sql import literal
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 from quality.suite import Anomaly, Suite
 from quality.trends import Judgement, judge_age, judge_rows
 
@@ -40,23 +40,22 @@ class Anomalies:
 
     Args:
         lake: where the past is read.
-        suites: suite by stage and table name.
+        suites: suite by table.
         accepted: raw tables whose batches may be of any size.
         run_id: the run, for the record of a refusal.
     """
 
     def __init__(
-        self, lake: Lake, suites: Callable[[str, str], Suite], *, accepted: frozenset[str], run_id: str
+        self, lake: Lake, suites: Callable[[TableId], Suite], *, accepted: frozenset[str], run_id: str
     ) -> None:
         self._lake, self._suites, self._accepted, self._run_id = lake, suites, accepted, run_id
         self._past: dict[TableId, dict[date, int]] = {}
 
-    def check(self, staged: StagedBatch, stage: str) -> StagedBatch:
+    def check(self, staged: StagedBatch) -> StagedBatch:
         """The batch, with a warning if its number of rows is unusual for its table.
 
         Args:
-            staged: the batch.
-            stage: ``raw`` or ``refined``, whose suite says what is unusual.
+            staged: the batch; its table's suite says what is unusual.
 
         Raises:
             VolumeRefused: it is further off than the suite's ``anomaly: {refuse: ...}`` allows.
@@ -66,7 +65,7 @@ class Anomalies:
         gate's refusals.
         """
         try:
-            return self._checked(staged, self._suites(stage, staged.table.name).anomaly_limits)
+            return self._checked(staged, self._suites(staged.table).anomaly_limits)
         except BaseException:
             self._lake.discard(staged)
             raise

@@ -15,20 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import GateRefused, SettingsError
+from common.errors import GateRefused
 from common.fault_points import reach
 from common.hashing import digest
 from common.interrupts import raise_if_noted
 from lake.engine import open_database, prepare_statements
 from lake.lake import PinnedTable
 from lake.ops import OPS_TABLES, ops_relation
-from lake.paths import WHOLE, TableId
+from lake.paths import WHOLE, TableId, new_attempt
 from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
+from lake.verdicts import record_refused_verdict
 from penstock.facts import FACTS
 from penstock.lineage_told import models_made_of
 from penstock.records import record
-from penstock.volume import record_refusal
+from penstock.suites import warehouse_suites
 from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
 from warehouse.inspect import describe_tables
 from warehouse.lease import Lease, lease
@@ -205,35 +206,45 @@ def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
 def audit(pipeline: Pipeline, candidate: Candidate) -> dict[str, Any]:
     """Have the gate judge a candidate's tables.
 
+    Returns:
+        Each table's verdict, for the manifest; ``validation`` is the file in the candidate's folder that holds Great
+        Expectations' own result.
+
     Raises:
         GateRefused: naming each table that failed and why.
+        GateCrashed: a suite is missing, or the gate could not run.
 
-    Side effects: the verdicts of a refused candidate are kept beside the other refusals.
+    Side effects: the results are written into the candidate's folder; refused verdicts beside those of lake tables.
     """
-    from quality.suite import suite_for
-
-    suites = {
-        path.stem: suite_for("warehouse", path.stem, suites_dir=pipeline.settings.suites)
-        for path in sorted((pipeline.settings.suites / "warehouse").glob("*.yml"))
-    }
-    if not suites:
-        raise SettingsError(
-            f"There is no suite under {pipeline.settings.suites / 'warehouse'}: it would go unjudged.",
-            remedy="put a suite for each table there, or correct PENSTOCK_SUITES",
-        )
+    suites = warehouse_suites(pipeline.settings)
     verdicts = pipeline.gate.audit_database(suites, candidate.database)
     refused = {table: verdict for table, verdict in verdicts.items() if not verdict.passed}
     if refused:
-        for table, verdict in refused.items():
-            found = {"rows_in": verdict.rows_checked, "verdict": verdict.to_dict()}
-            record_refusal(pipeline.lake, TableId("warehouse", table), candidate.id, pipeline.run_id, found)
+        accounts = [
+            record_refused_verdict(
+                pipeline.lake,
+                TableId("warehouse", table),
+                candidate.id,
+                pipeline.run_id,
+                verdict,
+                attempt=new_attempt(),
+            )
+            for table, verdict in refused.items()
+        ]
         reasons = "; ".join(f"{table}: {', '.join(verdict.reasons)}" for table, verdict in refused.items())
         raise GateRefused(
             f"The gate refused the candidate warehouse: {reasons}.",
             table=", ".join(refused),
-            remedy="correct the models or the suite and build again; the current release is untouched",
+            remedy="correct the models or the suite and build again; the current release is untouched. "
+            f"The whole verdicts: {', '.join(accounts)}",
         )
-    return {table: verdict.to_dict() for table, verdict in verdicts.items()}
+    (candidate.folder / "validations").mkdir()
+    recorded = {}
+    for table, verdict in verdicts.items():
+        reference = f"validations/{table}.json"
+        (candidate.folder / reference).write_text(verdict.validation_json)
+        recorded[table] = {**verdict.to_dict(), "validation": reference}
+    return recorded
 
 
 def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:

@@ -9,11 +9,53 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.settings import Settings
+    from common.verdict import Signed
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Day = Annotated[str, typer.Option("--day", help="Partition key: a calendar day YYYY-MM-DD in the source's time zone.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Largest number of rows to print.")]
+
+AcceptVolume = Annotated[
+    list[str] | None,
+    typer.Option("--accept-volume", help="Let this raw table shrink as far as it does; may be repeated."),
+]
+AcceptRefusal = Annotated[
+    str | None,
+    typer.Option(
+        "--accept-refusal",
+        help="Publish the batch of one --table although its gate refuses it: the reason, which is recorded.",
+    ),
+]
+By = Annotated[str | None, typer.Option("--by", help="Who answers for --accept-refusal.")]
+
+
+def signed(reason: str | None, by: str | None, tables: Sequence[str] | None) -> Signed | None:
+    """What ``--accept-refusal`` and ``--by`` say; None if neither was given.
+
+    Args:
+        reason: the first option.
+        by: the second.
+        tables: those that the command was limited to.
+
+    Raises:
+        UsageError: one of the two is missing or blank, or the command is not about one table.
+    """
+    if reason is None and by is None:
+        return None
+    from common.errors import UsageError
+    from common.verdict import Signed
+
+    if not (reason or "").strip() or not (by or "").strip():
+        raise UsageError(
+            "--accept-refusal needs a reason, and --by a name.",
+            remedy='write --accept-refusal "why it may be published" --by "who answers for it"',
+        )
+    if tables is None or len(tables) != 1:
+        raise UsageError("--accept-refusal is about one batch.", remedy="name its table with one --table")
+    return Signed(by=str(by).strip(), reason=str(reason).strip())
 
 
 def load_settings() -> Settings:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import penstock
 from common.errors import GateRefused, UnknownName, located
@@ -38,12 +38,15 @@ from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
+from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
+from penstock.replay import reapply
+from penstock.suites import suite_parameters
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
-    from penstock.anomalies import Anomalies
+    from common.verdict import Signed, Verdict
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -60,6 +63,7 @@ class Pipeline:
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
         parent: what started the work, for lineage; this run by default.
+        accept_refusal: who answers for batches that their gate refuses; they are published without the rejected rows.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -73,13 +77,16 @@ class Pipeline:
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
         parent: Parent | None = None,
+        accept_refusal: Signed | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         self.lake = Lake(settings, clock=clock)
+        self._accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
+        self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -125,19 +132,9 @@ class Pipeline:
     @cached_property
     def gate(self) -> Gate:
         """The one gate of this process: Great Expectations is loaded once."""
-        from lake.engine import prepare_statements
-        from quality.gate import Gate
+        from penstock.gates import make_gate
 
-        def prepare(connection: Any) -> None:
-            for statement in prepare_statements(self.settings):
-                connection.execute(statement)
-
-        return Gate(
-            memory_limit_mb=self.settings.memory_limit_mb,
-            threads=self.settings.threads,
-            spill_directory=self.settings.home / "tmp",
-            prepare_connection=prepare,
-        )
+        return make_gate(self.settings)
 
     @cached_property
     def teller(self) -> Teller:
@@ -185,8 +182,9 @@ class Pipeline:
         with located(source=source, table=table, interval=key):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
-            if not _covers(table_spec, interval):
-                return _outside(spec.raw(table), key, "ingest", self.run_id)
+            if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
+                raw = str(spec.raw(table))
+                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, state="outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
@@ -198,32 +196,28 @@ class Pipeline:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
-        if known is not None:
-            live = self.lake.receipt(raw, interval.key)
-            if live is not None and live.source_state == known and live.code == code:
-                return live.found_unchanged(seconds={})
+        live = None if known is None else self.lake.receipt(raw, interval.key)
+        if live is not None and live.source_state == known and live.code == code:
+            return reapply(self, raw, live.found_unchanged(seconds={}))
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        staged = self._anomalies.check(staged, "raw")
+        staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
-        # The rules of other tables look whole tables up, so these do not wait.
-        receipt = self._audit_and_publish(staged, "raw", "ingest", took_s, together if table.partitioned else None)
-        if together is None or not together.holds(receipt):
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
+        if together is not None and together.holds(receipt):
+            if not (receipt.repairs and receipt.waiting):
+                return receipt
+            together.commit()
+        else:
             self.teller.tell(receipt)
-        return receipt
-
-    @cached_property
-    def _anomalies(self) -> Anomalies:
-        from penstock.anomalies import Anomalies
-
-        return Anomalies(self.lake, self._suite, accepted=self._accept_volume, run_id=self.run_id)
+        return reapply(self, raw, receipt)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
-        suite_path = self.settings.suites / "raw" / f"{spec.raw(table.name).name}.yml"
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, file_digest(suite_path))
+        suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
+        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -236,20 +230,14 @@ class Pipeline:
     def late_rows(self, source: str, table: str, reader: SourceReader, known: Sequence[str]) -> LateRows:
         """Rows that came too late, where the spec asks for them (:func:`penstock.versions.late_rows`)."""
         spec = self.source(source)
-        if spec.table(table).late.beyond == "ignore":
-            return LateRows({}, 0, ())
         return versions.late_rows(self.lake, spec, spec.table(table), reader, known)
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
-        spec = self.source(source)
+        spec, accepted = self.source(source), self._accept_volume
+        opened = self.reading(source)
         return versions.reconcile_deletes(
-            self.lake,
-            spec,
-            spec.table(table),
-            self.reading(source),
-            accepted=self._accept_volume,
-            run_id=self.run_id,
+            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
         )
 
     def sync_history(self, source: str, table: str) -> Synced:
@@ -261,11 +249,8 @@ class Pipeline:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
         for spec in self._sources.values():
             for table in spec.tables:
-                self.lake.ensure(
-                    spec.raw(table.name),
-                    table.lake_columns(),
-                    partition_by=PARTITION_COLUMN if table.partitioned else None,
-                )
+                by = PARTITION_COLUMN if table.partitioned else None
+                self.lake.ensure(spec.raw(table.name), table.lake_columns(), partition_by=by)
 
     # -- refine ----------------------------------------------------------------------------------------------------
 
@@ -293,19 +278,16 @@ class Pipeline:
             code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
-                return live.found_unchanged(seconds={})
+                return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            staged = self._anomalies.check(staged, "refined")
-            took_s = {"refine": time.perf_counter() - started}
-            receipt = self._audit_and_publish(staged, "refined", "refine", took_s, None)
+            staged = self._anomalies.check(staged)
+            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
             self.teller.tell(receipt)
-            return receipt
+            return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
-        from transformations.refine import stage as refine_stage
-
         refined = self.refined(table)
         late = {
             each
@@ -314,23 +296,18 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = []
-        stale += self.rewritten_keys(table, {*late, key})
-        for each in sorted(late):
-            live = self.lake.receipt(refine_stage.refined_id(refined), each)
-            if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
-                stale.append(each)
-        return sorted(stale)
+        return sorted(self.rewritten_keys(table, {*late, key}) + versions.stale_keys(self.lake, refined, late))
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
         return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
-    def _suite(self, stage: str, table: str) -> Suite:
-        from quality.suite import suite_for
+    def suite(self, table: TableId) -> Suite:
+        """The effective suite of a table: its file and what is derived (``penstock/suites.py``)."""
+        from penstock.suites import effective_suite
 
-        return suite_for(stage, table, suites_dir=self.settings.suites)
+        return effective_suite(self.settings, self._sources, table)
 
     @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
@@ -343,7 +320,7 @@ class Pipeline:
 
         folder = Path(transformations.refine.__file__).parent
         modules = {path.name: file_digest(path) for path in sorted(folder.glob("*.py"))}
-        suite = file_digest(self.settings.suites / "refined" / f"{name}.yml")
+        suite = self.suite(TableId("refined", name)).model_dump(mode="json")
         return digest(penstock.__version__, polars.__version__, modules, suite)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
@@ -369,7 +346,7 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, suite_stage: str, stage: str, took_s: dict[str, float], together: Together | None
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
     ) -> Receipt:
         started = time.perf_counter()
         try:
@@ -377,16 +354,12 @@ class Pipeline:
             same = find_same(self.lake, staged, identity)
             if same is not None:
                 return same.found_unchanged(seconds=took_s)
-            columns, _ = self.lake.columns(staged.table)
-            suite = self._suite(suite_stage, staged.table.name)
-            verdict = self.gate.audit_files(
-                suite,
-                [engine_path(location) for location in staged.files],
-                columns=columns,
-                references={name: self._reference(name) for name in suite.references},
-                rejected_before=staged.early_rejected,
-            )
+            if together is not None:
+                together.settle(self.suite(staged.table).references)
+            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
             raise_if_noted()
+            if self._accept_refusal is not None:
+                verdict = verdict.accept(self._accept_refusal)
         except BaseException:
             self.lake.discard(staged)
             raise
@@ -401,16 +374,20 @@ class Pipeline:
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
+    def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
+        """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
+        suite = self.suite(table)
+        return self.gate.audit_files(
+            suite,
+            [engine_path(location) for location in files],
+            columns=self.lake.columns(table)[0],
+            references={name: self._reference(name) for name in suite.references},
+            parameters=suite_parameters(self._sources, table, key, self.clock()),
+            rejected_before=rejected_before,
+        )
+
     def _reference(self, name: str) -> list[str]:
         table = TableId.parse(name)
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _covers(table: TableSpec, interval: Interval) -> bool:
-    return table.coverage is None or table.coverage.holds(interval.day)
-
-
-def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:
-    return Receipt(str(table), key, stage, "", "", run_id, 0, 0, 0, 0, state="outside coverage")

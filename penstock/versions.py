@@ -22,7 +22,7 @@ from lake.lake import Lake
 from lake.paths import TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.sql import parquet_relation
-from penstock.volume import record_refusal
+from lake.verdicts import record_refusal
 
 if TYPE_CHECKING:
     from transformations.refine.model import RefinedTable
@@ -170,7 +170,7 @@ def late_rows(lake: Lake, spec: SourceSpec, table: TableSpec, reader: SourceRead
     Raises:
         SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
     """
-    if not isinstance(reader, ComparesKeys):
+    if table.late.beyond == "ignore" or not isinstance(reader, ComparesKeys):
         return LateRows({}, 0, ())
     raw = spec.raw(table.name)
     by_day = reader.rows_by_day(table)
@@ -250,6 +250,18 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
         for receipt in lake.receipts(TableId("refined", refined.name))
         if receipt.key not in known and any(now.get(name, batch) != batch for name, batch in receipt.upstream.items())
     ]
+
+
+def stale_keys(lake: Lake, refined: RefinedTable, keys: Iterable[str]) -> list[str]:
+    """Those of some intervals that are not refined from the raw rows that are live."""
+    from transformations.refine import stage as refine_stage
+
+    stale = []
+    for key in sorted(keys):
+        live = lake.receipt(refine_stage.refined_id(refined), key)
+        if live is None or live.upstream != refine_stage.upstream_of(lake, refined, key):
+            stale.append(key)
+    return stale
 
 
 def _some(days: dict[str, int] | Any, most: int = 5) -> str:

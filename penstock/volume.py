@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from common.errors import UnknownName, VolumeRefused
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
-from lake.paths import TableId, engine_path, new_attempt, refusal_folder
+from lake.verdicts import record_refusal
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,13 +77,3 @@ def check_volume(
         remedy=f"look whether the source is whole; if it is, run again with --accept-volume {staged.table}, or lower "
         f"'volume: {{min_share: ...}}' in the spec. The account: {account}",
     )
-
-
-def record_refusal(
-    lake: Lake, table: TableId, key: str, run_id: str, figures: Mapping[str, Any], *, attempt: str | None = None
-) -> str:
-    """Keep why something was refused where people can read it; the path of the account."""
-    location = f"{refusal_folder(lake.settings.lake_uri, table)}/{key}-{attempt or new_attempt()}.json"
-    account = {"table": str(table), "key": key, "run_id": run_id, "refused_at": lake.clock().isoformat(), **figures}
-    lake.storage.write_json(location, account)
-    return engine_path(location)

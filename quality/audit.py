@@ -20,6 +20,7 @@ from great_expectations.validator.metric_configuration import MetricConfiguratio
 
 from common.verdict import RuleResult
 from lake.sql import identifier
+from quality.deadline import Deadline
 from quality.engine import DuckDBExecutionEngine
 from quality.flags import BATCH_VIEW, ROW_NUMBER, ROWS_VIEW, RowTest, count_statement, flag_statement
 from quality.plan import Metrics, Plan, RulePlan, describe, runtime
@@ -32,7 +33,12 @@ class Judgement:
 
     result: RuleResult
     gx: ExpectationValidationResult
-    test: int | None
+    plan: RulePlan
+
+    @property
+    def test(self) -> int | None:
+        """Number of its test in the flag pass."""
+        return self.plan.test
 
 
 @dataclass(frozen=True)
@@ -43,24 +49,27 @@ class Audit:
     rows_checked: int
 
 
-def audit(plan: Plan, engine: DuckDBExecutionEngine) -> Audit:
+def audit(plan: Plan, engine: DuckDBExecutionEngine, deadline: Deadline) -> Audit:
     """Judge the rows that the engine's connection shows as batch and rows view.
 
     Args:
         plan: made for the same schema.
         engine: GX's engine on that connection.
+        deadline: told what is judged; asked whenever DuckDB fails whether that was its interrupt.
 
     Raises:
         duckdb.Error: the batch cannot be read at all.
+        OutOfTime: the deadline is over.
 
     Side effects: replaces the flags table.
     """
-    return _Run(plan, engine).judge()
+    return _Run(plan, engine, deadline).judge()
 
 
 class _Run:
-    def __init__(self, plan: Plan, engine: DuckDBExecutionEngine) -> None:
+    def __init__(self, plan: Plan, engine: DuckDBExecutionEngine, deadline: Deadline) -> None:
         self._plan = plan
+        self._deadline = deadline
         self._engine = engine
         self._connection = engine.connection
         self._metrics: Metrics = dict(plan.known)
@@ -69,13 +78,18 @@ class _Run:
         self._examples: dict[int, list[int]] = {}
 
     def judge(self) -> Audit:
+        suite = self._plan.suite
         rows = self._scalar(f"SELECT count(*) FROM {BATCH_VIEW}")
+        self._deadline.doing = f"the batch-level rules of {suite.origin}"
         for where, facts in self._plan.facts.items():
             self._find_facts(where, facts)
-        for metric, query in self._plan.queries.items():
+        for rule, metric, query in self._plan.queries:
+            self._deadline.doing = f"rule {suite.named(rule)}"
             self._attempt(metric, query)
         for step in self._plan.steps:
+            self._deadline.doing = f"{step.metric_name} for the rules of {suite.origin}"
             self._take(step)
+        self._deadline.doing = self._plan.row_rules_in_words()
         self._find_bad_rows()
         return Audit(tuple(self._judge_rule(item) for item in self._plan.rules), rows)
 
@@ -87,6 +101,7 @@ class _Run:
         try:
             self._metrics[metric] = self._scalar(query)
         except duckdb.Error as error:
+            self._deadline.check()
             self._errors[metric] = describe(error)
 
     def _take(self, step: MetricConfiguration) -> None:
@@ -98,6 +113,7 @@ class _Run:
             try:
                 self._metrics.update(self._engine.resolve_metrics([step], self._metrics))
             except Exception as error:  # noqa: BLE001 - kept, and refused by the gate
+                self._deadline.check()
                 cause = describe(error)
         if cause is not None:
             self._errors[step.id] = cause
@@ -107,6 +123,7 @@ class _Run:
         try:
             answers = self._connection.execute(f"SELECT {', '.join(facts.values())} {source}").fetchone() or ()
         except duckdb.Error as error:
+            self._deadline.check()
             if len(facts) == 1:
                 self._errors[next(iter(facts))] = describe(error)
                 return
@@ -129,10 +146,12 @@ class _Run:
         try:
             self._connection.execute(flag_statement(list(tests.values())))
         except duckdb.Error:
+            self._deadline.check()
             for number, test in tests.items():
                 try:
                     self._connection.execute(flag_statement([test]))
                 except duckdb.Error as error:
+                    self._deadline.check()
                     self._break(tests, number, describe(error))
             self._connection.execute(flag_statement(list(tests.values())))
         row = self._connection.execute(count_statement(len(tests))).fetchone() or ()
@@ -169,7 +188,7 @@ class _Run:
         error = item.error or self._broken_tests.get(-1 if item.test is None else item.test)
         error = error or next((self._errors[metric] for metric in item.inputs.values() if metric in self._errors), None)
         judged = failed_to_run(item, error) if error else self._ask_great_expectations(item)
-        return Judgement(rule_result(item, judged, self._examples.get(item.test or 0, [])), judged, item.test)
+        return Judgement(rule_result(item, judged, self._examples.get(item.test or 0, [])), judged, item)
 
     def _ask_great_expectations(self, item: RulePlan) -> ExpectationValidationResult:
         try:
@@ -179,7 +198,8 @@ class _Run:
                 execution_engine=self._engine,
             )
         except Exception as error:  # noqa: BLE001 - kept, and refused by the gate
+            self._deadline.check()
             return failed_to_run(item, describe(error))
         result = raw if isinstance(raw, ExpectationValidationResult) else ExpectationValidationResult(**raw)
-        result.expectation_config = item.expectation.configuration
+        result.expectation_config = item.configuration
         return result

@@ -35,6 +35,7 @@ NOT_IN_SQL = frozenset(
         "expect_column_values_to_be_json_parseable",
         "expect_column_values_to_match_json_schema",
         "expect_column_values_to_match_strftime_format",
+        "expect_column_values_to_not_be_outliers",
         "expect_query_results_to_match_comparison",
     }
 )

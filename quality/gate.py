@@ -4,14 +4,8 @@ One :class:`Gate` per process audits hundreds of batches: Great Expectations is 
 and plans are kept per suite and schema, so that a later batch costs a few SQL statements and GX's own judging. A fresh
 process per batch would spend 50 times more.
 
-What refuses a batch, and nothing else:
-
-* a rule that raised, whatever its severity: an answer nobody has is not a pass;
-* a critical batch-level rule that failed;
-* more rejected rows than the suite's budget, or a critical row-level rule below its own ``mostly``;
-* no row left, when there were some.
-
-GX's own ``success`` of the suite is not used: one failed ``info`` rule makes it False, an empty suite True.
+What refuses a batch is said in ``quality/decide.py``. A gate that cannot run - no suite, an expectation nobody knows,
+a file that cannot be read, no time left - raises :class:`GateCrashed`, which is a refusal that nobody can accept.
 """
 
 from __future__ import annotations
@@ -28,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pyarrow as pa
 
-from common.errors import GateCrashed, PenstockError
-from common.verdict import REJECTS_SCHEMA, RuleResult, Verdict
+from common.errors import GateCrashed, PenstockError, SpecError
+from common.verdict import Verdict
 from lake.schema import Column
 from quality import relation
-from quality.flags import reject_statement
+from quality.deadline import Deadline, OutOfTime
+from quality.decide import decide, find_rejects
 from quality.suite import Suite
 
 if TYPE_CHECKING:
@@ -54,6 +48,7 @@ class Gate:
         memory_limit_mb: memory limit of the gate's own DuckDB in MB; None for DuckDB's default.
         spill_directory: where its DuckDB may put what does not fit in memory; a temporary folder by default.
         prepare_connection: called once with the gate's own connection, to load extensions and secrets.
+        timeout_s: how long one audit may take; None for any time.
     """
 
     def __init__(
@@ -63,15 +58,16 @@ class Gate:
         memory_limit_mb: int | None = None,
         spill_directory: Path | None = None,
         prepare_connection: Callable[[duckdb.DuckDBPyConnection], None] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         self._threads = threads
         self._memory_limit_mb = memory_limit_mb
         self._spill_directory = spill_directory or Path(tempfile.gettempdir()) / f"penstock-gate-{os.getpid()}"
         self._prepare = prepare_connection
+        self._timeout_s = timeout_s
         self._own: duckdb.DuckDBPyConnection | None = None
         self._engine: DuckDBExecutionEngine | None = None
         self._plans: OrderedDict[tuple[str, ...], Plan] = OrderedDict()
-        self._last: dict[str, Audit] = {}
 
     def audit_files(
         self,
@@ -98,22 +94,21 @@ class Gate:
             rejected_before: rows of the batch that were rejected before they could be staged; the budget counts them.
 
         Raises:
-            GateCrashed: the gate could not run. No verdict means no publish.
-            SpecError: the suite names an unknown expectation or argument.
+            GateCrashed: the gate could not run, or not in time. No verdict means no publish.
 
         Side effects: none outside the gate's own DuckDB.
         """
-        with self._running(suite.name, connection) as used:
-            started = time.perf_counter()
+        deadline = Deadline(self._timeout_s)
+        started = time.perf_counter()
+        with self._running(suite.name, connection, deadline) as used:
             try:
                 relation.show_reference_files(used, suite, references or {})
                 schema = relation.show_files(used, files, columns)
-                audit = self._audit(suite, schema, used, parameters or {})
-                rejects = _rejects(used, audit)
+                audit = self._audit(suite, schema, used, parameters or {}, deadline)
+                rejects = find_rejects(used, suite, audit)
             finally:
                 relation.hide(used, suite)
-            self._last = {suite.name: audit}
-        return _verdict(suite, audit, rejects, time.perf_counter() - started, rejected_before)
+            return decide(suite, audit, rejects, time.perf_counter() - started, rejected_before)
 
     def audit_database(
         self, suites: Mapping[str, Suite], database: Path, *, parameters: Mapping[str, Any] | None = None
@@ -126,12 +121,12 @@ class Gate:
             parameters: values of ``{$PARAMETER: name}`` arguments.
 
         Raises:
-            GateCrashed: the gate could not run: no suites, a file or table that is missing or locked.
-            SpecError: a suite names an unknown expectation or argument.
+            GateCrashed: the gate could not run, or not in time: no suites, a file or table that is missing or locked,
+                an unknown expectation or argument.
         """
         verdicts: dict[str, Verdict] = {}
-        audits: dict[str, Audit] = {}
-        with self._running(str(database), None) as used:
+        deadline = Deadline(self._timeout_s)
+        with self._running(str(database), None, deadline) as used:
             if not suites:
                 raise GateCrashed("There are no suites for the candidate.", remedy="write quality/suites/warehouse")
             attached = relation.attach(used, database)
@@ -141,27 +136,13 @@ class Gate:
                     try:
                         relation.show_reference_tables(used, suite, attached)
                         schema = relation.show_table(used, attached, table)
-                        audits[suite.name] = self._audit(suite, schema, used, parameters or {})
+                        audit = self._audit(suite, schema, used, parameters or {}, deadline)
                     finally:
                         relation.hide(used, suite)
-                    verdicts[table] = _verdict(suite, audits[suite.name], None, time.perf_counter() - started)
+                    verdicts[table] = decide(suite, audit, None, time.perf_counter() - started)
             finally:
                 relation.detach(used, attached)
-            self._last = audits
         return verdicts
-
-    def validation_json(self, suite: str) -> str:
-        """Great Expectations' own JSON result of a suite in the last audit, for its documentation and history tools.
-
-        Args:
-            suite: suite name.
-
-        Raises:
-            KeyError: the last audit did not judge that suite.
-        """
-        from quality.results import suite_json
-
-        return suite_json(suite, [judgement.gx for judgement in self._last[suite].judgements])
 
     def close(self) -> None:
         """Close the gate's own DuckDB. The gate can be used again."""
@@ -172,7 +153,9 @@ class Gate:
             self._own = None
 
     @contextmanager
-    def _running(self, what: str, connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _running(
+        self, what: str, connection: duckdb.DuckDBPyConnection | None, deadline: Deadline
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection to judge with; any failure becomes a refusal that names its cause."""
         with _ONE_AT_A_TIME:
             borrowed: duckdb.DuckDBPyConnection | None = None
@@ -180,7 +163,17 @@ class Gate:
                 if connection is not None:
                     borrowed = connection.cursor()
                     borrowed.execute("SET TimeZone = 'UTC'")
-                yield borrowed or self._own_connection()
+                used = borrowed or self._own_connection()
+                with deadline.watching(used):
+                    yield used
+            except OutOfTime:
+                raise GateCrashed(
+                    f"The gate took longer than {deadline.limit_s:g} s; it was at {deadline.doing}.",
+                    table=what,
+                    remedy="make the rule cheaper, or raise PENSTOCK_GATE_TIMEOUT_S; nothing was published",
+                ) from None
+            except SpecError as error:
+                raise GateCrashed(error.problem, table=what, remedy=error.remedy) from error
             except PenstockError:
                 raise
             except Exception as error:
@@ -221,7 +214,9 @@ class Gate:
         schema: relation.Schema,
         connection: duckdb.DuckDBPyConnection,
         parameters: Mapping[str, Any],
+        deadline: Deadline,
     ) -> Audit:
+        deadline.doing = f"the plan of {suite.origin}"
         if not suite.expectations:
             raise GateCrashed(
                 f"Suite {suite.name} has no expectations, so it would pass anything.",
@@ -241,64 +236,4 @@ class Gate:
             self._plans[key] = plan
         if len(self._plans) > _PLANS_KEPT:
             self._plans.popitem(last=False)
-        return audit(plan, self._engine)
-
-
-def _rejects(connection: duckdb.DuckDBPyConnection, audit: Audit) -> pa.Table:
-    critical = {
-        judgement.test: judgement.result.rule
-        for judgement in audit.judgements
-        if judgement.test is not None and _rejects_rows(judgement.result)
-    }
-    if not critical:
-        return REJECTS_SCHEMA.empty_table()
-    return connection.execute(reject_statement(critical)).to_arrow_table().cast(REJECTS_SCHEMA)
-
-
-def _rejects_rows(result: RuleResult) -> bool:
-    return result.severity == "critical" and result.row_level and not result.error and bool(result.rows_unexpected)
-
-
-def _verdict(suite: Suite, audit: Audit, rejects: pa.Table | None, seconds: float, rejected_before: int = 0) -> Verdict:
-    results = tuple(judgement.result for judgement in audit.judgements)
-    kept = REJECTS_SCHEMA.empty_table() if rejects is None else rejects
-    rejected = None if rejects is None else rejects.num_rows + rejected_before
-    reasons = tuple(_reasons(suite, results, audit.rows_checked + rejected_before, rejected))
-    return Verdict(
-        suite=suite.name,
-        passed=not reasons,
-        results=results,
-        rows_checked=audit.rows_checked,
-        rejects=kept,
-        reasons=reasons,
-        seconds=seconds,
-    )
-
-
-def _reasons(suite: Suite, results: Sequence[RuleResult], rows: int, rejected: int | None) -> Iterator[str]:
-    """Why a batch is refused.
-
-    Args:
-        suite: for the budget, and which rules state ``mostly``.
-        results: one per rule.
-        rows: rows that came in.
-        rejected: rows rejected, here or before; None where rows cannot be rejected.
-    """
-    own_budget = {rule.id for rule in suite.expectations if rule.mostly is not None}
-    for result in results:
-        if result.error:
-            yield f"{result.rule} could not be judged: {result.error}"
-        elif result.severity == "critical" and not result.passed:
-            if not result.row_level:
-                yield f"{result.rule} failed: observed {json.dumps(result.observed, default=str)[:200]}"
-            elif rejected is None or result.rule in own_budget:
-                yield f"{result.rule} failed on {result.rows_unexpected} of {rows} rows"
-    if not rejected:
-        return
-    most, share = suite.budget.max_rejected_rows, suite.budget.max_rejected_share
-    if most is not None and rejected > most:
-        yield f"{rejected} rows rejected, more than max_rejected_rows = {most}"
-    if share is not None and rejected > share * rows:
-        yield f"{rejected} of {rows} rows rejected, more than max_rejected_share = {share}"
-    if rejected == rows:
-        yield f"all {rows} rows rejected"
+        return audit(plan, self._engine, deadline)

@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import duckdb
 from great_expectations.exceptions.exceptions import MetricProviderError
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 from great_expectations.expectations.registry import get_metric_kwargs
+from great_expectations.util import convert_to_json_serializable
 from great_expectations.validator.metric_configuration import MetricConfiguration, MetricConfigurationID
 from great_expectations.validator.validation_graph import ValidationGraph
 
@@ -70,6 +73,16 @@ class RulePlan:
     columns: tuple[str, ...] = ()
     error: str | None = None
 
+    @cached_property
+    def configuration(self) -> ExpectationConfiguration:
+        """GX's description of the expectation; its own property makes a new one at each look."""
+        return self.expectation.configuration
+
+    @cached_property
+    def configuration_json(self) -> dict[str, Any]:
+        """The same, JSON-compatible."""
+        return convert_to_json_serializable(self.configuration.to_json_dict())
+
 
 @dataclass
 class Plan:
@@ -81,8 +94,15 @@ class Plan:
     late: dict[int, MetricConfiguration] = field(default_factory=dict)
     known: Metrics = field(default_factory=dict)
     facts: dict[str | None, dict[MetricConfigurationID, str]] = field(default_factory=dict)
-    queries: dict[MetricConfigurationID, str] = field(default_factory=dict)
+    queries: list[tuple[str, MetricConfigurationID, str]] = field(default_factory=list)
     steps: list[MetricConfiguration] = field(default_factory=list)
+
+    def row_rules_in_words(self) -> str:
+        """What the flag pass judges; of its rules the queries are named, which alone can be slow."""
+        judged = [item for item in self.rules if item.test is not None]
+        queries = [self.suite.named(item.rule.id) for item in judged if item.rule.expect == QUERY_RULE]
+        among = f", among them {', '.join(queries)}" if queries else ""
+        return f"the {len(judged)} rules on single rows of {self.suite.origin}{among}"
 
 
 def runtime() -> dict[str, Any]:
@@ -154,7 +174,7 @@ class Planner:
             item.count = count
             item.test = self._new_test(RowTest(query=query))
         else:
-            self._plan.queries[count] = f"SELECT count(*) FROM ({query}\n)"
+            self._plan.queries.append((item.rule.id, count, f"SELECT count(*) FROM ({query}\n)"))
 
     def _add_condition(self, item: RulePlan, map_metric: str, dependencies: Mapping[str, MetricConfiguration]) -> None:
         """A condition on rows, in GX's words."""

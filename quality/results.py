@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from great_expectations import __version__ as gx_version
-from great_expectations.core.expectation_validation_result import (
-    ExpectationSuiteValidationResult,
-    ExpectationValidationResult,
-)
+from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.expectations.expectation import ColumnMapExpectation, ColumnPairMapExpectation
 from great_expectations.util import convert_to_json_serializable
 from great_expectations.validator.validation_statistics import calc_validation_statistics
@@ -58,7 +55,7 @@ def failed_to_run(item: RulePlan, message: str) -> ExpectationValidationResult:
     """GX's form of a rule that raised."""
     return ExpectationValidationResult(
         success=False,
-        expectation_config=item.expectation.configuration,
+        expectation_config=item.configuration,
         exception_info={"raised_exception": True, "exception_message": message, "exception_traceback": None},
     )
 
@@ -72,22 +69,44 @@ def examples_of(item: RulePlan, rows: Sequence[dict[str, Any]]) -> list[Any]:
     return [{column: row[column] for column in item.columns} for row in rows]
 
 
-def suite_json(suite: str, results: Sequence[ExpectationValidationResult]) -> str:
-    """GX's own JSON of a whole suite, as ``ValidationDefinition.run`` would return it."""
-    statistics = calc_validation_statistics(list(results))
-    whole = ExpectationSuiteValidationResult(
-        success=statistics.success,
-        results=list(results),
-        suite_name=suite,
-        statistics={
+def suite_json(suite: str, judged: Sequence[tuple[RulePlan, ExpectationValidationResult]]) -> str:
+    """GX's own JSON of a whole suite: what ``to_json_dict()`` of the result of ``ValidationDefinition.run`` says.
+
+    GX copies and converts everything twice (5 CPU-ms for 25 rules, a fifth of auditing a small batch). An expectation's
+    configuration is the same for every batch, so it is converted once per plan; a test compares the two.
+
+    Args:
+        suite: the suite's name.
+        judged: each rule with its result, in suite order.
+    """
+    statistics = calc_validation_statistics([result for _, result in judged])
+    document = {
+        "success": statistics.success,
+        "results": [
+            {
+                "success": bool(result.success),  # NumPy's own, where quantiles are compared
+                "expectation_config": item.configuration_json,
+                "result": convert_to_json_serializable(result.result),
+                "meta": convert_to_json_serializable(result.meta),
+                "exception_info": convert_to_json_serializable(result.exception_info),
+            }
+            for item, result in judged
+        ],
+        "suite_name": suite,
+        "suite_parameters": {},
+        "statistics": {
             "evaluated_expectations": statistics.evaluated_expectations,
             "successful_expectations": statistics.successful_expectations,
             "unsuccessful_expectations": statistics.unsuccessful_expectations,
             "success_percent": statistics.success_percent,
         },
-        meta={"great_expectations_version": gx_version},
-    )
-    return json.dumps(plain(whole.to_json_dict()))  # type: ignore[no-untyped-call]
+        "meta": {"great_expectations_version": gx_version},
+        "id": None,
+    }
+    try:
+        return json.dumps(document, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(document))
 
 
 def plain(value: Any) -> Any:

@@ -25,14 +25,14 @@ are views: ``select b.row_number from {batch} b anti join raw__shop__items i on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from common.errors import GateCrashed, SpecError
-from common.verdict import Severity
+from common.verdict import Policy, Severity
 from common.yaml_files import Location, YamlFile
 
 SUITES_DIR = Path(__file__).parent / "suites"
@@ -61,7 +61,10 @@ class _Model(BaseModel):
 
 
 class Budget(_Model):
-    """How many rows may be rejected before the whole batch is refused. A limit that is not set does not limit."""
+    """How many rows may be rejected before the whole batch is refused. A limit that is not set does not limit.
+
+    A suite without any budget has the one of :mod:`quality.decide`.
+    """
 
     max_rejected_rows: int | None = Field(default=None, ge=0, description="Rejected rows allowed.")
     max_rejected_share: float | None = Field(default=None, ge=0, le=1, description="Rejected / checked rows allowed.")
@@ -109,7 +112,14 @@ class Suite(_Model):
 
     suite: str = Field(pattern=r"^(raw|refined|warehouse)/[A-Za-z0-9_.]+$", description="`<stage>/<table>`.")
     description: str = Field(default="", description="What the table is, for the reader.")
-    budget: Budget = Field(default_factory=Budget)
+    policy: Policy = Field(
+        default="quarantine",
+        description="quarantine: rows that break critical rules are rejected, within the budget. refuse: one such row "
+        "refuses the batch. warn: failing rules are reported and nothing else.",
+    )
+    policy_reason: str = Field(default="", description="Why the policy is warn.")
+    policy_by: str = Field(default="", description="Who answers for it.")
+    budget: Budget | None = Field(default=None, description="How many rows may be rejected.")
     anomaly: Anomaly | None = Field(
         default=None, description="When a batch's number of rows is unusual; of raw tables warned of by default."
     )
@@ -119,7 +129,18 @@ class Suite(_Model):
     expectations: tuple[Rule, ...] = Field(strict=False)
 
     _origin: str = PrivateAttr(default="a suite made in code")
-    _lines: dict[str, int] = PrivateAttr(default_factory=dict)
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> Self:
+        signed = bool(self.policy_reason.strip()) and bool(self.policy_by.strip())
+        if self.policy == "warn" and not signed:
+            raise ValueError("policy warn refuses nothing: say why with 'policy_reason:' and who with 'policy_by:'")
+        if self.policy == "quarantine" and (self.policy_reason or self.policy_by):
+            raise ValueError("'policy_reason' and 'policy_by' belong to another policy than quarantine")
+        if self.policy != "quarantine" and self.budget is not None:
+            raise ValueError(f"policy {self.policy} has no budget: leave 'budget' out")
+        return self
 
     @property
     def name(self) -> str:
@@ -131,17 +152,40 @@ class Suite(_Model):
         """When a number of rows is unusual; refined rows follow raw ones, so they are judged only where asked for."""
         return self.anomaly or (Anomaly() if self.suite.startswith("raw/") else None)
 
-    def located(self, origin: str, lines: Mapping[str, int]) -> Suite:
-        """The same suite, knowing its file and the line of each rule."""
+    @property
+    def origin(self) -> str:
+        """The suite's file, for messages."""
+        return self._origin
+
+    def located(self, origin: str, places: Mapping[str, str]) -> Suite:
+        """The same suite, knowing its file and where each rule stands (``file:line``)."""
         copy = self.model_copy()
         copy._origin = origin  # noqa: SLF001 - another instance of this class
-        copy._lines = dict(lines)  # noqa: SLF001
+        copy._places = dict(places)  # noqa: SLF001
         return copy
+
+    def with_derived(self, rules: Sequence[tuple[Rule, str]], references: Iterable[str]) -> Suite:
+        """The same suite with rules that are implied elsewhere.
+
+        Args:
+            rules: each rule with the place that implies it.
+            references: tables that they read.
+        """
+        copy = self.model_copy(
+            update={
+                "expectations": (*self.expectations, *(rule for rule, _ in rules)),
+                "references": tuple(dict.fromkeys([*self.references, *references])),
+            }
+        )
+        return copy.located(self._origin, {**self._places, **{rule.id: place for rule, place in rules}})
 
     def where(self, rule: str) -> str:
         """``file:line`` of a rule, for messages."""
-        line = self._lines.get(rule)
-        return f"{self._origin}:{line}" if line else self._origin
+        return self._places.get(rule, self._origin)
+
+    def named(self, rule: str) -> str:
+        """A rule's id with the place where it stands, where that is known."""
+        return f"{rule} ({self._places[rule]})" if rule in self._places else rule
 
 
 def view_name(table: str) -> str:
@@ -236,7 +280,7 @@ def _checked(suite: Suite, file: YamlFile) -> Suite:
                 remedy=_OURS[key],
             )
         lines[rule.id] = line
-    return suite.located(str(file.path), lines)
+    return suite.located(str(file.path), {rule: f"{file.path}:{line}" for rule, line in lines.items()})
 
 
 def _remedy(kind: str, location: Location) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from common.errors import PenstockError
 from penstock.cli import app
-from tests.command_line import Answer
+from tests.command_line import Answer, CommandLine
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,25 @@ class Door:
             "PENSTOCK_SOURCES": str(self.folder / "sources"),
             "PENSTOCK_SUITES": str(self.folder / "suites"),
         }
-        with pytest.MonkeyPatch.context() as patched:
-            patched.chdir(self.folder)
-            result = CliRunner().invoke(app, arguments, input=stdin, env=environment)
-        if isinstance(result.exception, PenstockError):
-            told = f"penstock: {type(result.exception).__name__}: {result.exception}\n"
-            return Answer(result.exception.exit_code, result.stdout, result.stderr + told)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
+        return _invoke(arguments, environment, self.folder, stdin)
+
+
+class SameProcess(CommandLine):
+    """A :class:`CommandLine` whose commands run in the test's own process: Great Expectations is loaded once."""
+
+    def run(self, *arguments: str, timeout_s: float = 180.0) -> Answer:  # noqa: ARG002 - nothing to wait for
+        """Run one command to its end."""
+        environment = {f"PENSTOCK_CONNECTIONS__{name.upper()}": url for name, url in self.connections.items()}
+        return _invoke(arguments, {**environment, "PENSTOCK_HOME": str(self.home), **self.extra}, self.home.parent)
+
+
+def _invoke(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: str | None = None) -> Answer:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        result = CliRunner().invoke(app, arguments, input=stdin, env=environment)
+    if isinstance(result.exception, PenstockError):
+        told = f"penstock: {type(result.exception).__name__}: {result.exception}\n"
+        return Answer(result.exception.exit_code, result.stdout, result.stderr + told)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)

@@ -15,15 +15,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from common.errors import PenstockError, TerminalError
+from common.errors import TerminalError
 from common.fault_points import reach
 from ingestion.databases.chunks import Chunk, ChunkPlan, ChunkPlanner, ProvingPlanner
 from ingestion.databases.dialect import Breakable, Session, SnapshotSharing
-from ingestion.databases.record import ExtractRecord
+from ingestion.extract_record import ExtractRecord, delete_staged
 from ingestion.spec import TableSpec
 from lake.lake import Lake
 from lake.paths import TableId, new_attempt
@@ -116,7 +116,7 @@ class Extract:
             rows = sum(rows for rows, _ in self._done.values())
             self._check_count(plan, rows + sum(found.num_rows for found in rejects))
         except BaseException:
-            _delete(self._lake, files)
+            delete_staged(self._lake, files)
             raise
         return Extracted(attempt, tuple(files), rows, rejects, warnings)
 
@@ -197,7 +197,7 @@ class Extract:
             files = [self._location(attempt, part) for part in range(len(ranges)) if str(part) not in kept]
             if attempt in self._lake.live_attempts(self._raw, self._key).values():
                 files, kept = [], {}  # cannot be; but files that a reader has are never touched
-            _delete(self._lake, files)
+            delete_staged(self._lake, files)
         told = (
             f"an interrupted extract was continued: {len(kept)} of {len(ranges)} chunks kept, the others read again"
             if kept
@@ -247,16 +247,3 @@ def _raise_first(running: Sequence[Future[None]]) -> None:
     for future in running:
         if future.done() and (error := future.exception()) is not None:
             raise error
-
-
-_UNFINISHED = "tmp_"
-"""What DuckDB puts before a local file's name until it is complete."""
-
-
-def _delete(lake: Lake, files: Sequence[str]) -> None:
-    """Delete staged files, finished or not."""
-    for location in files:
-        folder, _, name = location.rpartition("/")
-        for each in (location, f"{folder}/{_UNFINISHED}{name}"):
-            with suppress(OSError, PenstockError):
-                lake.storage.delete(each)

@@ -19,22 +19,17 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 from pydantic import SecretStr
 
-from common.errors import (
-    PenstockError,
-    SettingsError,
-    SourceRefused,
-    SourceUnavailable,
-    StoreUnavailable,
-    TerminalError,
-)
+from common.errors import PenstockError, SettingsError, SourceRefused, SourceUnavailable
 from common.intervals import Interval
 from common.settings import decode_url_part
+from ingestion.databases.translation import Where, translated, where_of
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, open_scanner, prepare_statements
@@ -155,9 +150,9 @@ class MysqlSession:
             with socket.create_connection(self._address, timeout=CONNECT_TIMEOUT_S):
                 pass
         except OSError:
-            raise self._unavailable({"source": self._spec.source}) from None
+            raise self._unavailable(where_of(self._spec, None, None)) from None
 
-    def _unavailable(self, where: dict[str, str | None]) -> SourceUnavailable:
+    def _unavailable(self, where: Where) -> SourceUnavailable:
         return SourceUnavailable(
             f"MySQL at {self._server} does not answer or broke off.",
             **where,
@@ -165,17 +160,12 @@ class MysqlSession:
         )
 
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
-        """DuckDB's error as ours."""
-        text = str(error)
-        where = {
-            "source": self._spec.source,
-            "table": table.name if table else None,
-            "interval": interval.key if interval else None,
-        }
-        if isinstance(error, duckdb.HTTPException):
-            return StoreUnavailable(
-                "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
-            )
+        """DuckDB's error as ours; the server's own words come last, behind the query that the scanner repeats."""
+        where, server = where_of(self._spec, table, interval), f"MySQL at {self._server}"
+        judge = partial(self._judged, where)
+        return translated(error, judge, server=server, url=self._url, where=where, words_last=True)
+
+    def _judged(self, where: Where, text: str) -> PenstockError | None:
         found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
         if found:
             return SourceRefused(
@@ -183,14 +173,7 @@ class MysqlSession:
                 **where,
                 remedy=f"correct the user, password, grants or TLS options of connection {self._spec.connection!r}",
             )
-        if _UNAVAILABLE.search(text):
-            return self._unavailable(where)
-        # The server's own words come last, behind the query that the scanner repeats.
-        clean = re.sub(r"\s+", " ", text).strip()[-400:]
-        secret = urlsplit(self._url.get_secret_value()).password or ""
-        if secret and decode_url_part(secret) in clean:
-            clean = "(its message holds a secret)"
-        return TerminalError(f"Reading from MySQL at {self._server} failed: {clean}", **where, remedy="see the message")
+        return self._unavailable(where) if _UNAVAILABLE.search(text) else None
 
 
 def _connection_parts(

@@ -10,23 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 from pydantic import SecretStr
 
-from common.errors import (
-    PenstockError,
-    SettingsError,
-    SourceRefused,
-    SourceUnavailable,
-    StoreUnavailable,
-    TerminalError,
-)
+from common.errors import PenstockError, SettingsError, SourceRefused, SourceUnavailable
 from common.intervals import Interval
 from common.settings import decode_url_part
 from ingestion.databases.sockets import Sockets
+from ingestion.databases.translation import Where, translated, where_of
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, open_scanner, prepare_statements
@@ -180,33 +175,26 @@ class PostgresSession:
 
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
         """DuckDB's error as ours."""
-        text = str(error)
-        where = {
-            "source": self._spec.source,
-            "table": table.name if table else None,
-            "interval": interval.key if interval else None,
-        }
+        where = where_of(self._spec, table, interval)
         if any(session._sockets.timed_out for session in (self, *self._others)):  # noqa: SLF001 - of this class
             return SourceUnavailable(
                 f"PostgreSQL at {self._server} said nothing more: a query was not over after {self._limit_s:g} s.",
                 **where,
                 remedy="check the network between; for a query that needs longer raise PENSTOCK_STATEMENT_TIMEOUT_S",
             )
-        if isinstance(error, duckdb.HTTPException):
-            return StoreUnavailable(
-                "Writing what was read to the lake failed.", **where, remedy="check that the lake's storage answers"
-            )
-        if _REFUSED.search(text):
-            found = _REFUSED.search(text)
+        server = f"PostgreSQL at {self._server}"
+        return translated(error, partial(self._judged, where), server=server, url=self._url, where=where)
+
+    def _judged(self, where: Where, text: str) -> PenstockError | None:
+        if found := _REFUSED.search(text):
             return SourceRefused(
-                f"PostgreSQL at {self._server} refused: {found[0] if found else 'refused'}.",
+                f"PostgreSQL at {self._server} refused: {found[0]}.",
                 **where,
                 remedy=f"correct the user, password or grants of connection {self._spec.connection!r}",
             )
-        unproven = _UNPROVEN.search(text)
-        if unproven:
+        if found := _UNPROVEN.search(text):
             return SourceRefused(
-                f"PostgreSQL at {self._server} is not trusted: TLS failed ({unproven[0]}).",
+                f"PostgreSQL at {self._server} is not trusted: TLS failed ({found[0]}).",
                 **where,
                 remedy="name the authority of its certificate by sslrootcert=<file> in the URL of connection "
                 f"{self._spec.connection!r}, and the host as its certificate does; sslmode says what is asked for",
@@ -217,13 +205,7 @@ class PostgresSession:
                 **where,
                 remedy=f"check that it runs and that connection {self._spec.connection!r} names its host and port",
             )
-        secret = urlsplit(self._url.get_secret_value()).password or ""
-        clean = re.sub(r"\s+", " ", text)[:400]
-        if secret and decode_url_part(secret) in clean:
-            clean = "(its message holds a secret)"
-        return TerminalError(
-            f"Reading from PostgreSQL at {self._server} failed: {clean}", **where, remedy="see the message"
-        )
+        return None
 
 
 def _connection_parts(url: SecretStr, spec: SourceSpec, timeout_s: float) -> tuple[tuple[str, int, str], str, str]:

@@ -14,8 +14,10 @@ local disk holds one of them at a time (of Parquet, all of an interval), memory 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +29,7 @@ from common.errors import EmptyBatch, SourceSchemaError, SourceUnavailable, loca
 from common.fault_points import reach
 from common.intervals import Interval
 from ingestion.drift import Finding
+from ingestion.extract_record import ExtractRecord, delete_staged, extract_record
 from ingestion.objects import convert, csv_files, jsonl_files
 from ingestion.objects.header_check import HeaderCheck, compare_header, compare_keys_of_records
 from ingestion.objects.kept import kept_rejects, kept_rows
@@ -39,9 +42,11 @@ from ingestion.reader import check_interval
 from ingestion.spec import ColumnSpec, Objects, SourceSpec, TableSpec
 from lake.batches import EARLY_REJECTS_SCHEMA, StagedBatch
 from lake.lake import Lake
-from lake.paths import new_attempt
+from lake.paths import TableId, new_attempt
 from lake.schema import PARTITION_COLUMN
 from lake.sql import identifier
+
+_LOG = logging.getLogger(__name__)
 
 
 class ObjectReader:
@@ -94,7 +99,36 @@ class ObjectReader:
                 f"No object of {self._opened} matches {layout.path} for this interval.",
                 remedy="wait for the objects, or declare the days the source has with 'coverage:' in its spec",
             )
-        attempt = new_attempt()
+        with extract_record(self._lake.settings.home, str(raw), key) as record:
+            attempt, told = new_attempt(), self._start_over(raw, key, record)
+            record.begin(attempt=attempt)
+            batch = self._read(table, layout, compared, kept_keys, attempt, key, code, where)
+        return replace(batch, warnings=(*told, *batch.warnings))
+
+    def _start_over(self, raw: TableId, key: str, record: ExtractRecord) -> tuple[str, ...]:
+        """What to tell of an extract that was killed. Side effects: what it left is deleted."""
+        if record.left is None:
+            return ()
+        attempt = str(record.left.get("attempt", ""))
+        if attempt and attempt not in self._lake.live_attempts(raw, key).values():
+            delete_staged(self._lake, [self._lake.staging_location(raw, key, attempt)])
+            shutil.rmtree(self._lake.settings.home / "tmp" / attempt, ignore_errors=True)
+        told = "an interrupted extract was started over: the objects of an interval make one file, which was not whole"
+        _LOG.info("%s %s: %s", raw, key, told)
+        return (told,)
+
+    def _read(
+        self,
+        table: TableSpec,
+        layout: Objects,
+        compared: Comparison,
+        kept_keys: Sequence[str],
+        attempt: str,
+        key: str,
+        code: str,
+        where: dict[str, str],
+    ) -> StagedBatch:
+        raw = self._spec.raw(table.name)
         staged = StagedBatch(raw, key, attempt, (self._lake.staging_location(raw, key, attempt),), 0, 0, code)
         folder = self._lake.settings.home / "tmp" / attempt
         folder.mkdir(parents=True)

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from ingestion.spec.words import Identifier, Name, SpecModel, TypeWord
 from lake.schema import Column
 
+_VALUES_OF = {"string": str, "int32": int, "int64": int, "bool": bool}
+"""Types whose values can be listed, and what YAML makes of such values."""
+
 
 class ColumnSpec(SpecModel):
     """One column of a source table."""
@@ -23,6 +26,9 @@ class ColumnSpec(SpecModel):
     )
     why: str = Field(default="", description="Why the policy is not exact.")
     nullable: bool = Field(default=True, description="Whether the source may hold nulls.")
+    accepted_values: tuple[bool | int | str, ...] = Field(
+        default=(), description="The only values the column may hold, besides null."
+    )
     unit: str | None = Field(default=None, description="Unit of measure, where there is one.")
     pii: bool | Literal["suspected"] = Field(default=False, description="Whether the column holds personal data.")
     description: str = Field(default="", description="What the column holds.")
@@ -33,6 +39,12 @@ class ColumnSpec(SpecModel):
             raise ValueError(f"column {self.name!r} has policy cast: say with 'why:' why a changed value is right")
         if self.policy == "exact" and self.why:
             raise ValueError(f"column {self.name!r} has a 'why:', which belongs to 'policy: cast'")
+        kind = _VALUES_OF.get(self.type)
+        if self.accepted_values and kind is None:
+            raise ValueError(f"column {self.name!r} is {self.type}: accepted_values fit {', '.join(_VALUES_OF)}")
+        odd = [value for value in self.accepted_values if type(value) is not kind]
+        if odd:
+            raise ValueError(f"column {self.name!r} is {self.type}: {odd[0]!r} of accepted_values is no such value")
         return self
 
     @property

@@ -107,6 +107,33 @@ class Late(SpecModel):
 
 
 class Freshness(SpecModel):
-    """How old the newest interval may be."""
+    """How old the newest interval, and the newest row of a batch, may be."""
 
-    max_age_s: int = Field(gt=0, description="Largest age of the newest published interval's end, in s.")
+    max_age_s: int | None = Field(
+        default=None, gt=0, description="Largest age of the newest published interval's end, in s."
+    )
+    max_lag_s: int | None = Field(
+        default=None,
+        gt=0,
+        description="Longest time from a batch's newest row to its interval's end, or to now for a snapshot, in s. The "
+        "row's time is the cursor or window, of a snapshot the version_column.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_age_s is None and self.max_lag_s is None:
+            raise ValueError("freshness needs max_age_s or max_lag_s")
+        return self
+
+
+class ForeignKey(SpecModel):
+    """Columns whose values must be a key of another table of the source; a null among them refers to nothing."""
+
+    columns: tuple[Name, ...] = Field(min_length=1, description="Columns of this table.")
+    references: Name = Field(description="Name of the other table, which is read whole (mode snapshot).")
+    key: tuple[Name, ...] = Field(default=(), description="Its columns, in the same order; the same names by default.")
+
+    @property
+    def referred_columns(self) -> tuple[str, ...]:
+        """Columns of the other table."""
+        return self.key or self.columns

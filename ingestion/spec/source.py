@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from common.errors import SpecError, UnknownName
 from common.yaml_files import load_model
+from ingestion.spec.policies import ForeignKey
 from ingestion.spec.table import TableSpec
 from ingestion.spec.words import Name, SpecModel, ZoneName
 from lake.paths import TableId
@@ -44,7 +45,22 @@ class SourceSpec(SpecModel):
                 raise ValueError(f"table '{table.name}__history' has the name that the history of {table.name!r} needs")
             if (table.objects is not None) != (self.kind == "objects"):
                 raise ValueError(f"table {table.name!r}: mode {table.mode} does not fit a source of kind {self.kind}")
+            for reference in table.foreign_keys:
+                self._check_reference(table, reference)
         return self
+
+    def _check_reference(self, table: TableSpec, reference: ForeignKey) -> None:
+        where = f"table {table.name!r}: foreign_keys to {reference.references!r}"
+        referred = next((each for each in self.tables if each.name == reference.references), None)
+        if referred is None or referred is table:
+            raise ValueError(f"{where}: there is no other table of that name in this source")
+        if referred.partitioned:
+            raise ValueError(f"{where}: it must have mode snapshot, so that it is whole before this one is judged")
+        columns = {column.name: column.type for column in referred.columns}
+        for mine, theirs in zip(reference.columns, reference.referred_columns, strict=True):
+            if columns.get(theirs) != table.column(mine).type:
+                found = columns.get(theirs, "not among its columns")
+                raise ValueError(f"{where}: {mine} is {table.column(mine).type}, {theirs} is {found}")
 
     def table(self, name: str) -> TableSpec:
         """The table of that name.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ingestion.spec.columns import ColumnSpec
 from ingestion.spec.objects import Objects
-from ingestion.spec.policies import Coverage, Cursor, Deletes, Drift, Freshness, Late, Volume, Window
+from ingestion.spec.policies import Coverage, Cursor, Deletes, Drift, ForeignKey, Freshness, Late, Volume, Window
 from ingestion.spec.words import Identifier, Name, SpecModel
 from lake.batches import MergeRule
 from lake.schema import DELETED_COLUMN, PARTITION_COLUMN, Column
@@ -58,6 +58,7 @@ class TableSpec(SpecModel):
     late: Late = Late()
     history: bool = Field(default=False, description="Keep every version of each row in a table of its own.")
     freshness: Freshness | None = None
+    foreign_keys: tuple[ForeignKey, ...] = Field(default=(), description="References to tables of the same source.")
     owner: str | None = None
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
 
@@ -106,6 +107,19 @@ class TableSpec(SpecModel):
             raise ValueError("policy cast is a database's: objects have no cast of their own")
         self._check_interval_column(by_name)
         self._check_versions(by_name)
+        self._check_promises(by_name)
+
+    def _check_promises(self, by_name: Mapping[str, ColumnSpec]) -> None:
+        for reference in self.foreign_keys:
+            unknown = [name for name in reference.columns if name not in by_name]
+            if unknown:
+                raise ValueError(f"foreign_keys names {unknown[0]!r}, which is not among the columns")
+            if len(reference.columns) != len(reference.referred_columns):
+                raise ValueError(f"foreign_keys to {reference.references!r}: 'columns' and 'key' differ in number")
+        if self.freshness and self.freshness.max_lag_s:
+            column = by_name.get(self.clock_column or "")
+            if column is None or column.type not in {"timestamptz", "timestamp", "date"}:
+                raise ValueError("'max_lag_s' needs a cursor, window or version_column that is a time")
 
     def _check_versions(self, by_name: Mapping[str, ColumnSpec]) -> None:
         """Policies that need to know one row from another, or an interval column to look by."""
@@ -148,6 +162,11 @@ class TableSpec(SpecModel):
         """The column that decides in which interval a row lies; None where the whole, or an object's key, decides."""
         chosen = self.cursor or self.window
         return chosen.column if chosen else None
+
+    @property
+    def clock_column(self) -> str | None:
+        """The column that says how new a row is; None where nothing does."""
+        return self.interval_column or self.version_column
 
     def column(self, name: str) -> ColumnSpec:
         """The column of that name, which must be one of the table's."""

@@ -1,8 +1,8 @@
 """The lake against a dictionary: whatever is done to it, live rows, receipts and quarantine are those of the model.
 
 Each step is one of: publish a batch (with rejected rows, without, or empty), run the same again, be refused, die right
-before or right after a commit, or be overtaken by another writer between reading and committing. After each step a
-fresh handle on the lake must answer exactly what the model answers.
+before or right after a commit, be overtaken by another writer between reading and committing, or let several batches
+share a commit. After each step a fresh handle on the lake must answer exactly what the model answers.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from lake.batches import StagedBatch
 from lake.lake import Lake
 from lake.publish import identify, publish
 from lake.quarantine import quarantined
+from lake.together import Together
 from tests.integration.lake.lakes import TABLE, Bench, publish_staged, verdict
 
 KEYS = st.sampled_from(["2013-01-01", "2013-01-02", "2013-01-03"])
@@ -69,13 +70,21 @@ class LakeModel(RuleBasedStateMachine):
         rows, early = batch
         return self.bench.stage([(number, None) for number in rows], key, early=early, lake=lake)
 
-    def do_publish(self, key: str, batch: Batch, lake: Lake | None = None, *, judged_anew: bool = False) -> str:
+    def do_publish(
+        self,
+        key: str,
+        batch: Batch,
+        lake: Lake | None = None,
+        *,
+        judged_anew: bool = False,
+        together: Together | None = None,
+    ) -> str:
         """Publish as a run does, or as one whose first look at the lake was a while ago."""
         lake = lake or self.bench.open()
         staged = self.stage(key, batch, lake)
         rejected = [position for position, number in enumerate(batch[0]) if number < 0]
         if not judged_anew:
-            return publish_staged(lake, staged, rejected).state
+            return publish_staged(lake, staged, rejected, together=together).state
         answer = verdict(len(batch[0]), rejected)
         return publish(lake, staged, answer, identity=identify(lake, staged), stage="ingest", run_id="run").state
 
@@ -137,6 +146,38 @@ class LakeModel(RuleBasedStateMachine):
                 self.do_publish(key, batch)
         if nth > commits_needed or (nth == commits_needed and point == "after"):
             self.live[key] = batch
+
+    @rule(
+        batches=st.dictionaries(KEYS, BATCHES, min_size=2),
+        point=st.sampled_from(["", "before", "after"]),
+        other=st.none() | st.tuples(KEYS, BATCHES),
+    )
+    def publish_together(self, batches: dict[str, Batch], point: str, other: tuple[str, Batch] | None) -> None:
+        """Several batches by one commit, at which the process may die; another writer may come in before it."""
+        lake = self.bench.open()
+        together = Together(lake)
+        for key, batch in batches.items():
+            self.do_publish(key, batch, lake, together=together)
+        fresh = {key: batch for key, batch in batches.items() if self.live.get(key) != batch}
+        if other is not None:
+            self.do_publish(*other, self.bench.open())
+            self.live[other[0]] = other[1]
+
+        def die_there(name: str) -> None:
+            if name == f"lake.publish.{point}_commit":
+                raise Died
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(commits, "reach", die_there)
+            if point and any(self.live.get(key) != batch for key, batch in fresh.items()):
+                with pytest.raises(Died):
+                    together.commit()
+            else:
+                together.commit()
+                assert {receipt.key for receipt in together.take()} == fresh.keys()
+                point = ""
+        if point != "before":
+            self.live.update(fresh)
 
     @rule(key=KEYS, batch=BATCHES, other_key=KEYS, other=BATCHES, nth=st.integers(1, 2))
     def be_overtaken(self, key: str, batch: Batch, other_key: str, other: Batch, nth: int) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from common.settings import Settings
 from common.verdict import Verdict
+from penstock.suites import warehouse_suites
 from quality.gate import Gate
-from quality.suite import suite_for
 from tests.integration.dbt.conftest import Build
 
 
@@ -20,7 +21,9 @@ def gate() -> Gate:
 
 
 def _audit(gate: Gate, database: Path, tables: list[str]) -> dict[str, Verdict]:
-    return gate.audit_database({table: suite_for("warehouse", table) for table in tables}, database)
+    suites = warehouse_suites(Settings.load({}))
+    assert sorted(tables) == sorted(suites)
+    return gate.audit_database(suites, database)
 
 
 def test_a_good_build_passes_and_what_is_unknown_is_shown(built: Build, gate: Gate) -> None:
@@ -39,11 +42,13 @@ def test_a_good_build_passes_and_what_is_unknown_is_shown(built: Build, gate: Ga
 
 DAMAGE = {
     "INSERT INTO fct_flights SELECT * FROM fct_flights LIMIT 1": {
-        ("fct_flights", "flight_id_is_unique"),
+        ("fct_flights", "derived_flight_id_is_unique"),
         ("mart_daily_route_performance", "routes_add_up_to_the_flights"),
         ("mart_weather_delay", "factors_add_up_to_the_flights"),
     },
-    "DELETE FROM dim_airports WHERE airport_code = 'LAX'": {("fct_flights", "airports_are_in_the_dimension")},
+    "DELETE FROM dim_airports WHERE airport_code = 'LAX'": {
+        ("fct_flights", "derived_destination_code_in_dim_airports")
+    },
     "UPDATE fct_flights SET is_on_time = false": {("fct_flights", "flags_agree_with_delays")},
     "UPDATE mart_daily_route_performance SET flights_cancelled = 0": {
         ("mart_daily_route_performance", "counts_add_up")
@@ -51,7 +56,12 @@ DAMAGE = {
     "UPDATE fct_weather_hourly SET wind_speed_mph = 1048.36": {("fct_weather_hourly", "wind_speed_is_plausible")},
     "DELETE FROM dim_carriers": {
         ("dim_carriers", "table_has_rows"),
-        ("fct_flights", "carrier_is_in_the_dimension"),
+        ("fct_flights", "derived_carrier_code_in_dim_carriers"),
+    },
+    "ALTER TABLE dim_carriers ALTER carrier_name TYPE BLOB": {("dim_carriers", "derived_carrier_name_has_its_type")},
+    "UPDATE mart_weather_delay SET weather_factor = 'humidity' WHERE weather_factor = 'temperature_f'": {
+        ("mart_weather_delay", "derived_weather_factor_is_accepted"),
+        ("mart_weather_delay", "factor_is_one_of_four"),
     },
 }
 

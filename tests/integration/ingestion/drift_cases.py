@@ -140,7 +140,8 @@ def _cases() -> Iterator[Case]:
     for policy in ("evolve", "reject", "quarantine"):
         yield _objects(kind, policy, unread, quarantined=(1,), found=False)
 
-    yield from _both("nullability", "evolve", "nulls are published; the suite judges them")
+    judged = "the gate rejects rows with a null, unless the suite says otherwise"
+    yield from _both("nullability", "evolve", judged, quarantined=(4,))
     yield _database("nullability", "reject", REFUSED, "refused")
     yield _objects("nullability", "reject", "the batch is refused if it has a null", "refused")
     yield from _both("nullability", "quarantine", "rows with a null go to quarantine", quarantined=(4,))

@@ -34,8 +34,8 @@ def past_of_sixteen_days(bench: Bench) -> None:
 
 
 def checked(bench: Bench, count: int, *, accepted: frozenset[str] = frozenset(), **anomaly: float) -> StagedBatch:
-    anomalies = Anomalies(bench.lake, lambda _stage, _name: suite(**anomaly), accepted=accepted, run_id="run")
-    return anomalies.check(bench.stage([(n, "y") for n in range(count)], LAST.isoformat()), "raw")
+    anomalies = Anomalies(bench.lake, lambda _name: suite(**anomaly), accepted=accepted, run_id="run")
+    return anomalies.check(bench.stage([(n, "y") for n in range(count)], LAST.isoformat()))
 
 
 def test_an_unusual_batch_is_warned_of_refused_and_let_pass_as_it_was_asked_for(shop: Bench) -> None:
@@ -68,7 +68,7 @@ def test_too_short_a_past_and_rows_that_are_there_already_are_no_news(shop: Benc
 
 
 def test_the_past_is_read_once_a_run_and_grows_with_it(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    anomalies = Anomalies(shop.lake, lambda _stage, _name: suite(), accepted=frozenset(), run_id="run")
+    anomalies = Anomalies(shop.lake, lambda _name: suite(), accepted=frozenset(), run_id="run")
     read: list[TableId] = []
     real = shop.lake.live
 
@@ -78,7 +78,7 @@ def test_the_past_is_read_once_a_run_and_grows_with_it(shop: Bench, monkeypatch:
 
     monkeypatch.setattr(shop.lake, "live", noted)
     for n in range(16):
-        staged = anomalies.check(shop.stage(USUAL, (LAST - timedelta(days=n + 1)).isoformat()), "raw")
+        staged = anomalies.check(shop.stage(USUAL, (LAST - timedelta(days=n + 1)).isoformat()))
         assert staged.warnings == ()
-    assert anomalies.check(shop.stage(USUAL[:4], LAST.isoformat()), "raw").warnings
+    assert anomalies.check(shop.stage(USUAL[:4], LAST.isoformat())).warnings
     assert read == [TABLE]

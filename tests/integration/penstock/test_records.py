@@ -15,9 +15,9 @@ from lake import ops
 from lake.lake import Lake
 from lake.ops import GATE_RESULTS, LEDGER, OpsTable, declare_ops, ops_relation
 from lake.publish import identify, publish
+from lake.verdicts import record_refusal
 from penstock.pipeline import Pipeline
 from penstock.records import record
-from penstock.volume import record_refusal
 from tests.integration.lake.lakes import PROCESSES, TABLE, Bench, start, verdict
 
 SPEC = """\

@@ -59,7 +59,7 @@ def make_suite() -> MakeSuite:
         return Suite.model_validate(
             {
                 "suite": name,
-                "budget": budget or {},
+                "budget": budget,
                 "references": references,
                 "expectations": [
                     {

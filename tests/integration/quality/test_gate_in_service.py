@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from common.errors import GateCrashed, SpecError
+from common.errors import GateCrashed
 from common.verdict import REJECTS_SCHEMA, Verdict
 from lake.schema import Column
 from quality.gate import Gate
@@ -90,7 +90,7 @@ def test_an_unreadable_batch_fails_closed(
 def test_an_unknown_expectation_fails_closed(
     gate: Gate, stage: Stage, make_suite: MakeSuite, columns: list[Column]
 ) -> None:
-    with pytest.raises(SpecError, match="expect_the_unexpected"):
+    with pytest.raises(GateCrashed, match="expect_the_unexpected"):
         gate.audit_files(make_suite(x=("expect_the_unexpected", {})), [stage((1, 1, "a"))], columns=columns)
 
 
@@ -188,14 +188,35 @@ def test_the_callers_preparation_runs_once_on_the_gates_own_connection(
     assert prepared == ["once"]
 
 
-def test_great_expectations_own_result_of_the_last_audit_is_kept(
+def test_great_expectations_reads_its_own_result_back_from_the_verdict(
     gate: Gate, stage: Stage, make_suite: MakeSuite, columns: list[Column]
 ) -> None:
-    gate.audit_files(make_suite(positive=POSITIVE), [stage((1, 0, "a"), (2, 1, "a"))], columns=columns)
-    kept = json.loads(gate.validation_json("raw/shop__orders"))
-    assert kept["statistics"]["unsuccessful_expectations"] == 1
-    assert kept["results"][0]["expectation_config"]["meta"]["rule"] == "positive"
-    assert kept["results"][0]["result"]["unexpected_count"] == 1
+    from great_expectations.core.expectation_validation_result import (  # noqa: TID251 - it reads what it said
+        expectationSuiteValidationResultSchema,
+    )
+
+    suite = make_suite(
+        positive=POSITIVE,
+        rows=(ROW_COUNT, {"min_value": 1}),
+        mean=("expect_column_mean_to_be_between", {"column": "amount", "max_value": 0.1}, {"severity": "info"}),
+        key=("expect_compound_columns_to_be_unique", {"column_list": ["key", "code"]}, {"mostly": 0.5}),
+        custom=(QUERY, {"unexpected_rows_query": "select row_number from {batch} where amount > 5"}),
+        broken=(BETWEEN, {"column": "no_such_column", "min_value": 1}, {"severity": "info"}),
+    )
+    verdict = gate.audit_files(suite, [stage((1, 0, "a"), (2, 1, "a"), (3, None, "b"))], columns=columns)
+    kept = json.loads(verdict.validation_json)
+    read = expectationSuiteValidationResultSchema.load(kept)
+    assert read.suite_name == "raw/shop__orders"
+    assert [result.expectation_config.meta["rule"] for result in read.results] == [r.id for r in suite.expectations]
+    assert read.statistics["unsuccessful_expectations"] == 3
+    assert read.results[0].result["unexpected_count"] == 1
+    assert read.results[0].expectation_config.to_domain_obj().column == "amount"
+    assert read.results[5].exception_info["raised_exception"]
+    # What it would write itself is what we wrote, except the empty places that reading fills in.
+    again = json.loads(json.dumps(read.to_json_dict()))
+    assert again["statistics"] == kept["statistics"]
+    assert [result["result"] for result in again["results"]] == [result["result"] for result in kept["results"]]
+    assert [r["expectation_config"] for r in again["results"]] == [r["expectation_config"] for r in kept["results"]]
 
 
 def test_a_verdict_can_be_written_as_json(

@@ -44,6 +44,7 @@ def test_a_good_suite_reads_back_as_written_and_passes_great_expectations(tmp_pa
     check_suite(suite)
     assert suite.name == "raw/shop__orders"
     assert suite.references == ("raw.shop__customers",)
+    assert suite.budget is not None
     assert (suite.budget.max_rejected_rows, suite.budget.max_rejected_share) == (10, 0.05)
     assert [(rule.id, rule.severity, rule.mostly) for rule in suite.expectations] == [
         ("amount_is_positive", "critical", None),

@@ -16,12 +16,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from common.errors import PenstockError
 from common.files import write_atomic
+from lake.lake import Lake
 
 
 class ExtractRecord:
@@ -107,3 +109,16 @@ def _read(path: Path) -> dict[str, Any] | None:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+_UNFINISHED = "tmp_"
+"""What DuckDB puts before a local file's name until it is complete."""
+
+
+def delete_staged(lake: Lake, files: Sequence[str]) -> None:
+    """Delete staged files, finished or not."""
+    for location in files:
+        folder, _, name = location.rpartition("/")
+        for each in (location, f"{folder}/{_UNFINISHED}{name}"):
+            with suppress(OSError, PenstockError):
+                lake.storage.delete(each)

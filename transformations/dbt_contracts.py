@@ -1,0 +1,100 @@
+"""What the dbt project promises of the warehouse's tables: the contracts and generic tests of its marts' YAML files.
+
+Read from the files and not from dbt's manifest: a suite can be shown before dbt has ever run, and no dbt is loaded.
+Tests that the gate has no word for (``unit_tests``, singular tests, other packages' tests) stay dbt's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.yaml_files import YamlFile
+
+PROJECT = Path(__file__).parent / "dbt"
+_REF = re.compile(r"""\s*ref\(\s*['"](\w+)['"]\s*\)\s*""")
+
+
+@dataclass(frozen=True)
+class ContractColumn:
+    """One column of a contract.
+
+    Attributes:
+        name: the column.
+        data_type: as dbt has it; None where it says nothing.
+        line: where it stands in the file.
+        not_null, unique: whether a constraint or a test says so.
+        accepted_values: of the test of that name; None where there is none.
+        relationships: model and column of each test of that name.
+    """
+
+    name: str
+    data_type: str | None
+    line: int
+    not_null: bool
+    unique: bool
+    accepted_values: tuple[Any, ...] | None
+    relationships: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One table of the warehouse."""
+
+    name: str
+    path: Path
+    columns: tuple[ContractColumn, ...]
+
+
+def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract]:
+    """The contracts of a folder's models, by table name.
+
+    Raises:
+        SpecError: a file is not a YAML mapping; names file and line.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.yml")):
+        file = YamlFile.read(path, remedy="a model's YAML is a mapping with `models`")
+        for position, model in enumerate(file.content.get("models") or []):
+            place = ("models", position, "columns")
+            columns = tuple(
+                _column(column, file.line((*place, number))) for number, column in enumerate(model.get("columns") or [])
+            )
+            found[model["name"]] = Contract(model["name"], path, columns)
+    return found
+
+
+def _column(column: Mapping[str, Any], line: int) -> ContractColumn:
+    tests = dict(_test(test) for test in [*(column.get("data_tests") or []), *(column.get("tests") or [])])
+    constraints = {constraint["type"] for constraint in column.get("constraints") or []}
+    accepted = tests.get("accepted_values")
+    relations = [_test(test) for test in [*(column.get("data_tests") or []), *(column.get("tests") or [])]]
+    return ContractColumn(
+        name=str(column["name"]),
+        data_type=column.get("data_type"),
+        line=line,
+        not_null="not_null" in constraints or tests.get("not_null") == {},
+        unique="unique" in constraints or tests.get("unique") == {},
+        accepted_values=tuple(accepted["values"]) if accepted else None,
+        relationships=tuple(
+            (reference[1], str(given["field"]))
+            for name, given in relations
+            if name == "relationships" and (reference := _REF.fullmatch(str(given["to"])))
+        ),
+    )
+
+
+def _test(test: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a generic test; one that is limited (``where``, ``severity`` ...) says less than it seems
+    and is left to dbt, under a name that means nothing here.
+    """
+    if isinstance(test, str):
+        return test, {}
+    ((name, given),) = test.items()
+    given = given or {}
+    arguments = dict(given.get("arguments") or {key: value for key, value in given.items() if key != "config"})
+    limited = bool(given.get("config")) or bool(given.keys() & {"where", "severity", "limit", "error_if", "warn_if"})
+    return (f"{name} limited by config", {}) if limited else (str(name), arguments)
