@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import tpch
-from benchmarks.measure import Usage, run_measured
+from benchmarks.measure import Usage, cached_bytecode, run_measured
 from common.settings import decode_url_part, process_environment
 from lake.engine import extension_path
 from penstock.embedded import EmbeddedServices
@@ -85,8 +85,7 @@ def main() -> int:
 def _ways(folder: Path, url: str, peers: Path | None) -> dict[str, Way]:
     sources, suites = tpch.write_spec(folder)
 
-    env = process_environment(PENSTOCK_CONNECTIONS__FLIGHTOPS=url, PYTHONPYCACHEPREFIX=str(folder / "bytecode"))
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env = cached_bytecode(folder, PENSTOCK_CONNECTIONS__FLIGHTOPS=url)
 
     def penstock(work: Path) -> dict[str, Sample]:
         command = [sys.executable, "-m", "benchmarks.ingest_penstock", str(work), str(sources), str(suites)]

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.settings import process_environment
+
 _LAUNCHER = """
 import json, os, sys, time
 began = time.monotonic()
@@ -61,6 +63,16 @@ def run_measured(command: Sequence[str], *, env: Mapping[str, str]) -> Usage:
             raise RuntimeError(f"{command[0]} could not be started.")
         wall_s, cpu_s, peak, exit_code = json.loads(figures.read_text())
     return Usage(wall_s, cpu_s, peak * (1 if sys.platform == "darwin" else 1024), exit_code, output.stdout)
+
+
+def cached_bytecode(folder: Path, **extra: str) -> dict[str, str]:
+    """The environment with ``extra`` on top, in which Python keeps bytecode in a folder of the benchmark's own.
+
+    As it does beside the sources where nothing forbids it; pip does it for what it installs.
+    """
+    environment = process_environment(PYTHONPYCACHEPREFIX=str(folder / "bytecode"), **extra)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 class StepMeter:

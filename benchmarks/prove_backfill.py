@@ -16,6 +16,7 @@ delayed by more than its own duration.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -177,13 +178,16 @@ def _cpu_s(airflow: Scheduler) -> float:
 
 
 def _command(home: Path, wish: Wish) -> subprocess.Popen[str]:
+    """The command, as somebody would give it; it does not outlive this program."""
     days = ["--from", wish.start, "--to", wish.end]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "penstock", "backfill", "run", *wish.targets, *days, "--json"],
         env=process_environment(PENSTOCK_HOME=str(home)),
         stdout=subprocess.PIPE,
         text=True,
     )
+    atexit.register(process.kill)
+    return process
 
 
 @contextmanager

@@ -23,7 +23,8 @@
         ├── SourceSchemaError     source and spec disagree (table, column, header, type)
         ├── ObjectCorrupt         truncated or undecodable object
         ├── VolumeRefused         far fewer rows than are live, or too many gone from the source at once
-        └── EmptyBatch            no rows where the spec promises some
+        ├── EmptyBatch            no rows where the spec promises some
+        └── Unreconciled          two stages that should hold the same rows do not
 
 Every message says what is wrong, where (source, table, interval) and ends with the remedy. Secrets never enter a
 message: connection errors are rebuilt from host, port and user by the code that catches the driver's error.
@@ -196,3 +197,7 @@ class VolumeRefused(DataRejected):
 
 class EmptyBatch(DataRejected):
     """The source has no rows for an interval in which the spec promises some."""
+
+
+class Unreconciled(DataRejected):
+    """Source, lake and warehouse do not hold the same rows; the message names interval and columns."""

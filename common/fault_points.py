@@ -22,6 +22,7 @@ POINTS = (
     "lake.history.before_commit",
     "lake.merge.before_commit",
     "lake.ops.before_commit",
+    "lake.rework.before_commit",
     "lake.publish.before_commit",
     "lake.publish.after_commit",
     "refine.write.before_write",

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -81,6 +82,21 @@ class ComparesKeys(Protocol):
             table: the table.
             relation: the lake's rows with ``filename`` and ``file_row_number``.
             newest: the newest interval that was loaded; None for a table that is loaded as a whole.
+
+        Raises:
+            SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.
+        """
+        ...
+
+    def checksums_by_day(
+        self, table: TableSpec, intervals: Sequence[Interval], *, columns: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Rows and column checksums of some intervals, by partition key; perhaps of others too.
+
+        Args:
+            table: the table.
+            intervals: which; none for a table that is loaded as a whole, whose figures stand under ``whole``.
+            columns: whether columns are summed up too, or rows are counted only.
 
         Raises:
             SourceUnavailable, SourceRefused, SourceSchemaError: see ``common/errors.py``.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from common.errors import GateRefused
 from lake.paths import TableId
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class Receipt:
         deleted: of the rows published, those marked as deleted in the source.
         touched: keys of other partitions that the same commit rewrote.
         because: of the rows deduplicated, how many for which reason.
+        replayed: of the rows published, those that waited in quarantine before.
+        discarded: of the rows quarantined, those that nobody needs any more; the others wait.
+        repairs: attempts whose records say which rows of this partition were repaired or discarded, oldest first.
     """
 
     table: str
@@ -164,6 +168,9 @@ class Receipt:
     deleted: int = 0
     touched: tuple[str, ...] = ()
     because: dict[str, int] = field(default_factory=dict)
+    replayed: int = 0
+    discarded: int = 0
+    repairs: tuple[str, ...] = ()
 
     @property
     def came_as(self) -> str:
@@ -182,8 +189,18 @@ class Receipt:
 
     @property
     def balanced(self) -> bool:
-        """Whether every row that came in is accounted for."""
-        return self.rows_in == self.published + self.quarantined + self.deduplicated
+        """Whether every row that came in is accounted for, and no part is larger than its whole."""
+        return (
+            self.rows_in == self.published + self.quarantined + self.deduplicated
+            and 0 <= self.discarded <= self.quarantined
+            and 0 <= self.replayed <= self.published
+            and self.deduplicated >= sum(self.because.values())
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Rows in quarantine that may still be repaired."""
+        return self.quarantined - self.discarded
 
     def found_unchanged(self, **changes: Any) -> Receipt:
         """This receipt as the answer to a rerun that had nothing to do."""
@@ -199,3 +216,18 @@ class Receipt:
 
 
 _RECEIPT_FIELDS = tuple(each.name for each in fields(Receipt))
+
+
+def unaccounted(receipt: Receipt, problem: str | None = None) -> GateRefused:
+    """The refusal of a batch whose row account does not add up; nothing can switch it off."""
+    found = problem or (
+        f"{receipt.rows_in} in, {receipt.published} published ({receipt.replayed} of them replayed), "
+        f"{receipt.quarantined} quarantined ({receipt.discarded} of them discarded), "
+        f"{receipt.deduplicated} deduplicated"
+    )
+    return GateRefused(
+        f"The row account does not add up: {found}.",
+        table=receipt.table,
+        interval=receipt.key,
+        remedy="this is a defect of Penstock: report it with this message; nothing was published",
+    )

@@ -23,7 +23,7 @@ from pyiceberg.table import Table
 
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
-from lake.batches import Receipt, StagedBatch
+from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog
 from lake.engine import open_database
 from lake.evolution import stored_columns
@@ -214,10 +214,23 @@ class Lake:
         location = receipt_location(self.settings.lake_uri, table, key, attempt)
         try:
             fields = self.storage.read_json(location)
-            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "drift", "touched")}
+            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "drift", "touched", "repairs")}
             return Receipt(**{**fields, **lists})
         except (TypeError, AttributeError):
             raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
+
+    def write_receipt(self, table: TableId, receipt: Receipt) -> str:
+        """Write a receipt; it becomes true by the commit of the files that carry its attempt. Returns its location.
+
+        Raises:
+            GateRefused: its row account does not add up. Every receipt passes here, so none can be published that
+                does not.
+        """
+        if not receipt.balanced:
+            raise unaccounted(receipt)
+        location = receipt_location(self.settings.lake_uri, table, receipt.key, receipt.attempt)
+        self.storage.write_json(location, receipt.to_dict())
+        return location
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

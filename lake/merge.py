@@ -246,6 +246,7 @@ class Merge:
             carried=carried,
             deleted=deleted,
             because={reason: rows for reason, rows in because.items() if rows},
+            replayed=min(before.replayed, carried) if before else 0,
         )
         if carried or outdated:
             kept = before.batch_id if before else ""
@@ -271,6 +272,7 @@ class Merge:
             published=before.published - gone,
             deduplicated=before.deduplicated + gone,
             deleted=before.deleted - marked,
+            replayed=min(before.replayed, before.published - gone),
             because={**before.because, NEWER_CAME: before.because.get(NEWER_CAME, 0) + gone},
         )
         if receipt.quarantined:

@@ -64,8 +64,11 @@ LEDGER_COLUMNS = (
     Column("deduplicated_because", "string", True, "How many for which reason, JSON."),
     Column("carried", "int64", False, "Of the rows in and published: were live before and did not come again."),
     Column("deleted", "int64", False, "Of the rows published: marked as gone from the source."),
+    Column("replayed", "int64", False, "Of the rows published: waited in quarantine before."),
+    Column("discarded", "int64", False, "Of the rows quarantined: nobody needs them any more; the others wait."),
     Column("reason", "string", True, "Why it was refused."),
     Column("warnings", "string", True, "What a person should look at, JSON list."),
+    Column("validation", "string", True, "Great Expectations' own result of a batch: path below the lake's root."),
     Column("seconds", "float64", False, "Time of its steps up to the commit, in s."),
     Column("published_at", "timestamptz", False, "When it was published or refused, UTC."),
 )

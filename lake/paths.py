@@ -107,6 +107,16 @@ def refusal_folder(lake_uri: str, table: TableId | None = None) -> str:
     return folder if table is None else f"{folder}/{table}"
 
 
+def repair_location(lake_uri: str, table: TableId, key: str, attempt: str) -> str:
+    """Where it is recorded which quarantined rows an attempt repaired or discarded."""
+    return f"{repair_folder(lake_uri, table)}/{_segment(key)}/{_attempt(attempt)}.json"
+
+
+def repair_folder(lake_uri: str, table: TableId) -> str:
+    """Where the records of a table's repairs lie."""
+    return f"{root_location(lake_uri)}/ops/repairs/{table}"
+
+
 def attempt_of(location: str) -> str | None:
     """The attempt id in a data file's name; None for a file that Penstock did not write."""
     stem = location.rsplit("/", 1)[-1].split("-", 1)[0]

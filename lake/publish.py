@@ -21,12 +21,11 @@ import duckdb
 from common.errors import GateRefused
 from common.hashing import digest
 from common.verdict import Verdict
-from lake.batches import Receipt, StagedBatch
-from lake.commit import replace_partition
+from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
-from lake.paths import engine_path, new_attempt, receipt_location
-from lake.quarantine import QUARANTINE_COLUMNS, quarantine_rows, still_needed
+from lake.paths import engine_path, new_attempt
+from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.sql import parquet_relation
 from lake.together import Prepared, Together, commit_prepared
 from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
@@ -71,8 +70,7 @@ def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | 
     lake.discard(staged)
     if live.upstream != staged.upstream:
         live = replace(live, upstream=staged.upstream)
-        location = receipt_location(lake.settings.lake_uri, staged.table, live.key, live.attempt)
-        lake.storage.write_json(location, live.to_dict())
+        lake.write_receipt(staged.table, live)
     return live.found_unchanged(warnings=staged.warnings)
 
 
@@ -138,13 +136,14 @@ def publish(
                 warnings=staged.warnings,
                 drift=staged.drift,
             )
+            if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
+                receipt = replace(receipt, repairs=before.repairs)
             _check_account(receipt, identity, staged, verdict)
             keep_validation(lake, verdict, record)
             if receipt.quarantined and staged.merge is None:
                 _commit_quarantine(connection, lake, staged, verdict, receipt)
         if staged.merge is None:
-            location = receipt_location(lake.settings.lake_uri, published.table, published.key, published.attempt)
-            lake.storage.write_json(location, receipt.to_dict())
+            lake.write_receipt(published.table, receipt)
     except BaseException:  # nothing of this batch is live yet
         lake.discard(published)
         lake.discard(staged)
@@ -193,18 +192,8 @@ def _refused(lake: Lake, staged: StagedBatch, verdict: Verdict, run_id: str) -> 
 def _commit_quarantine(
     connection: duckdb.DuckDBPyConnection, lake: Lake, staged: StagedBatch, verdict: Verdict, receipt: Receipt
 ) -> None:
-    """Add this attempt's rejected rows before its data is committed.
-
-    Rows count as quarantined only while their attempt is live, so nothing shows until the data commit; rows of attempts
-    that died are dropped on the way.
-
-    Raises:
-        GateRefused: not every rejected row could be found in the staged files.
-    """
-    table = staged.table.quarantine
-    lake.ensure(table, QUARANTINE_COLUMNS, partition_by="partition_key")
+    """Add this attempt's rejected rows before its data is committed (:func:`lake.quarantine.commit_quarantine`)."""
     columns, _ = lake.columns(staged.table)
-    location = lake.staging_location(table, staged.key, receipt.attempt)
     rows = quarantine_rows(
         connection,
         _numbered(connection, lake, staged),
@@ -214,19 +203,7 @@ def _commit_quarantine(
         receipt=receipt,
         quarantined_at=lake.clock(),
     )
-    written = lake.write(connection, rows, table, location)
-    if written != receipt.quarantined:
-        lake.storage.delete(location)
-        raise _unaccounted(receipt, f"{written} of {receipt.quarantined} rejected rows were found")
-    replace_partition(
-        lake.catalog,
-        table,
-        staged.key,
-        [location],
-        attempt=receipt.attempt,
-        summary={"penstock.batch_id": receipt.batch_id, "penstock.run_id": receipt.run_id},
-        keep=lambda waiting: still_needed(lake, staged.table, staged.key, waiting),
-    )
+    commit_quarantine(connection, lake, staged.table, receipt, f"({rows})")
 
 
 def _without_rejects(
@@ -273,21 +250,8 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def _check_account(receipt: Receipt, identity: Identity, staged: StagedBatch, verdict: Verdict) -> None:
     if identity.rows != staged.rows_staged:
-        raise _unaccounted(receipt, f"{identity.rows} rows are staged, {staged.rows_staged} were announced")
+        raise unaccounted(receipt, f"{identity.rows} rows are staged, {staged.rows_staged} were announced")
     if verdict.rows_checked != identity.rows:
-        raise _unaccounted(receipt, f"{identity.rows} rows are staged, the gate read {verdict.rows_checked}")
+        raise unaccounted(receipt, f"{identity.rows} rows are staged, the gate read {verdict.rows_checked}")
     if not receipt.balanced:
-        raise _unaccounted(
-            receipt,
-            f"{receipt.rows_in} in, {receipt.published} published, {receipt.quarantined} quarantined, "
-            f"{receipt.deduplicated} deduplicated",
-        )
-
-
-def _unaccounted(receipt: Receipt, problem: str) -> GateRefused:
-    return GateRefused(
-        f"The row account does not add up: {problem}.",
-        table=receipt.table,
-        interval=receipt.key,
-        remedy="this is a defect of Penstock: report it with this message; nothing was published",
-    )
+        raise unaccounted(receipt)

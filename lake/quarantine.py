@@ -1,12 +1,17 @@
 """Quarantine: rejected rows as they came, with the rules they broke, until somebody repairs or discards them.
 
 One table per lake table, ``quarantine.<namespace>__<name>``. The row itself is JSON text, so that a row fits whatever
-columns its table has today or had when the row was rejected.
+columns its table has today or had when the row was rejected. Of a row that had its types (form ``typed``) every value
+comes back exactly: numbers with all their digits, instants of any year, NaN and infinity as text, bytes as Base64.
+A row without them (form ``source``) is told as its reader saw it.
+
+A row's id comes of its interval and its content: the same row that is rejected again has the same id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +20,7 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.types import TimestamptzType
 
 from common.verdict import Verdict
-from lake.batches import Receipt
+from lake.batches import Receipt, unaccounted
 from lake.catalog import LiveFile
 from lake.commit import replace_partition
 from lake.lake import Lake
@@ -40,7 +45,51 @@ QUARANTINE_COLUMNS = (
     Column("attempt_id", "string", False, "Attempt that wrote the batch's live files."),
     Column("run_id", "string", False, "Run that rejected it."),
     Column("quarantined_at", "timestamptz", False, "When, UTC."),
+    Column("row_id", "string", True, "Names the row: the same row of the same interval always has the same id."),
+    Column("form", "string", True, "typed: every value of the row is exact; source: the row as its reader saw it."),
+    Column("discarded_at", "timestamptz", True, "When somebody decided that it is not needed; null while it waits."),
+    Column("discarded_by", "string", True, "Who did."),
+    Column("discard_reason", "string", True, "Why."),
 )
+
+TYPED, SOURCE = "typed", "source"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which rows of a quarantine are meant; what is not set does not limit.
+
+    Attributes:
+        keys: partition keys.
+        ids: row ids.
+        rule: id of a rule that the row broke.
+        run: id of the run that rejected it.
+        discarded: rows that were discarded, rather than those that wait; None for both.
+    """
+
+    keys: Sequence[str] | None = None
+    ids: Sequence[str] | None = None
+    rule: str | None = None
+    run: str | None = None
+    discarded: bool | None = False
+
+    @property
+    def condition(self) -> str:
+        """SQL over the columns of quarantine."""
+        terms = []
+        if self.ids is not None:
+            terms.append(f"row_id IN ({', '.join(map(literal, self.ids)) or 'NULL'})")
+        if self.rule is not None:
+            terms.append(f"list_contains(string_split(rules, ','), {literal(self.rule)})")
+        if self.run is not None:
+            terms.append(f"run_id = {literal(self.run)}")
+        if self.discarded is not None:
+            terms.append(f"discarded_at IS {'NOT ' * self.discarded}NULL")
+        return " AND ".join(terms) or "true"
+
+
+ALL = Chosen(discarded=None)
+"""Every row, discarded ones too."""
 
 
 def quarantine_rows(
@@ -76,21 +125,33 @@ def quarantine_rows(
         "(SELECT DISTINCT rules, unnest(rules) AS rule FROM verdict_rejects) JOIN verdict_reasons USING (rule) "
         "GROUP BY rules) AS told"
     )
-    return (
+    blank = "NULL AS discarded_at, NULL AS discarded_by, NULL AS discard_reason, NULL AS row_id"
+    return _with_ids(
         f"SELECT {head}, array_to_string(bad.rules, ',') AS rules, told.reason, to_json({{{row}}})::VARCHAR AS row, "
-        f"'row ' || staged.file_row_number AS position, {constants} "
+        f"'row ' || staged.file_row_number AS position, {constants}, {literal(TYPED)} AS form, {blank} "
         f"FROM {staged_relation} AS staged JOIN verdict_rejects AS bad ON staged.file_row_number = bad.row_number "
         f"LEFT JOIN {told} ON told.rules = bad.rules "
-        f"UNION ALL SELECT {head}, rule, reason, row, position, {constants} FROM early_rejects"
+        f"UNION ALL SELECT {head}, rule, reason, row, position, {constants}, {literal(SOURCE)}, NULL, NULL, NULL, NULL "
+        "FROM early_rejects"
     )
 
 
 def _as_json(column: Column) -> str:
-    """SQL of a value that JSON can hold: infinity and NaN as text, bytes as DuckDB's escaped text."""
+    """SQL of a value that JSON can hold: infinity and NaN as text, bytes as Base64."""
     name = f"staged.{identifier(column.name)}"
     if column.type in {"float32", "float64"}:
         return f"CASE WHEN isfinite({name}) THEN to_json({name}) ELSE to_json({name}::VARCHAR) END"
-    return f"{name}::VARCHAR" if column.type == "binary" else name
+    return f"to_base64({name})" if column.type == "binary" else name
+
+
+def _with_ids(query: str) -> str:
+    """A query of quarantined rows, those without an id given one: equal rows of an interval are counted through."""
+    content = "substr(sha256(partition_key || chr(10) || row), 1, 16)"
+    return (
+        "SELECT * REPLACE (coalesce(row_id, _content || CASE WHEN _copy > 1 THEN '-' || _copy ELSE '' END) AS row_id) "
+        f"FROM (SELECT *, row_number() OVER (PARTITION BY _content, row_id IS NULL ORDER BY position) AS _copy "
+        f"FROM (SELECT *, {content} AS _content FROM ({query})))"
+    )
 
 
 def still_needed(lake: Lake, table: TableId, key: str, waiting: Sequence[LiveFile]) -> list[LiveFile]:
@@ -119,40 +180,89 @@ def carry_quarantine(
     Side effects: a copy of them is committed under the attempt of ``receipt``; it counts once that attempt is live, and
     what it is copied from until then.
     """
+    lake.ensure(table.quarantine, QUARANTINE_COLUMNS, partition_by="partition_key")
+    columns, field_ids = lake.columns(table.quarantine)
+    live = lake.live(table.quarantine, key)
+    paths = [engine_path(file.location) for file in live if attempt_of(file.location) == attempt]
+    commit_quarantine(connection, lake, table, receipt, parquet_relation(paths, columns, field_ids))
+
+
+def commit_quarantine(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: TableId, receipt: Receipt, rows: str
+) -> None:
+    """Commit rejected rows of one attempt before its data: they count only while that attempt is live.
+
+    Args:
+        connection: where ``rows`` can be asked.
+        lake: the lake.
+        table: the table that the rows were rejected from.
+        receipt: of the attempt.
+        rows: a relation with :data:`QUARANTINE_COLUMNS`.
+
+    Raises:
+        GateRefused: these are not as many rows as the receipt says.
+
+    Side effects: one commit to the quarantine table; rows of attempts that died are dropped on the way.
+    """
     waiting = table.quarantine
     lake.ensure(waiting, QUARANTINE_COLUMNS, partition_by="partition_key")
-    columns, field_ids = lake.columns(waiting)
-    paths = [engine_path(file.location) for file in lake.live(waiting, key) if attempt_of(file.location) == attempt]
-    relation = parquet_relation(paths, columns, field_ids)
-    location = lake.staging_location(waiting, key, receipt.attempt)
-    lake.write(
-        connection, f"SELECT * REPLACE ({literal(receipt.attempt)} AS attempt_id) FROM {relation}", waiting, location
-    )
+    location = lake.staging_location(waiting, receipt.key, receipt.attempt)
+    query = f"SELECT * REPLACE ({literal(receipt.attempt)} AS attempt_id) FROM {rows}"
+    written = lake.write(connection, query, waiting, location)
+    if written != receipt.quarantined:
+        lake.storage.delete(location)
+        raise unaccounted(receipt, f"{written} of {receipt.quarantined} rejected rows were found")
     replace_partition(
         lake.catalog,
         waiting,
-        key,
+        receipt.key,
         [location],
         attempt=receipt.attempt,
         summary={"penstock.batch_id": receipt.batch_id, "penstock.run_id": receipt.run_id},
-        keep=lambda there: still_needed(lake, table, key, there),
+        keep=lambda there: still_needed(lake, table, receipt.key, there),
     )
 
 
-def quarantined(lake: Lake, table: TableId, key: str | None = None, limit: int | None = None) -> pa.Table:
-    """The rows of ``table`` that wait in quarantine now, newest partition last.
+def quarantined(
+    lake: Lake, table: TableId, key: str | None = None, limit: int | None = None, *, chosen: Chosen = ALL
+) -> pa.Table:
+    """The rows of ``table`` in quarantine now, newest partition last.
 
     Only rows of live batches count: those of a superseded batch have been judged again since.
+
+    Args:
+        lake: the lake.
+        table: the table that the rows were rejected from.
+        key: only this partition.
+        limit: at most so many rows.
+        chosen: which rows.
     """
     waiting = table.quarantine
     if not lake.exists(waiting):
         return arrow_schema(QUARANTINE_COLUMNS).empty_table()
     lake.ensure(waiting, QUARANTINE_COLUMNS, partition_by="partition_key")
-    live = set(lake.live_attempts(table).values())
+    live = set(lake.live_attempts(table, key).values())
     columns, field_ids = lake.columns(waiting)
-    files = [f for f in lake.live(waiting, key) if attempt_of(f.location) in live]
+    keys = None if chosen.keys is None else set(chosen.keys)
+    files = [f for f in lake.live(waiting, key) if attempt_of(f.location) in live and (keys is None or f.key in keys)]
     relation = parquet_relation([engine_path(f.location) for f in files], columns, field_ids)
     limited = f" LIMIT {int(limit)}" if limit is not None else ""
+    names = ", ".join(identifier(column.name) for column in columns)
     with lake.connect() as connection:
-        query = f"SELECT * FROM {relation} ORDER BY partition_key, position{limited}"
+        found = f"({_with_ids(f'SELECT * FROM {relation}')})"
+        query = (
+            f"SELECT {names} FROM {found} WHERE {chosen.condition} ORDER BY partition_key, position, row_id{limited}"
+        )
         return connection.execute(query).to_arrow_table()
+
+
+def rows_stored(lake: Lake, table: TableId) -> dict[str, int]:
+    """Rows in quarantine by partition key, counted by the lake's own metadata: what receipts are held against."""
+    if not lake.exists(table.quarantine):
+        return {}
+    live = lake.live_attempts(table)
+    found: dict[str, int] = {}
+    for file in lake.live(table.quarantine):
+        if live.get(file.key) == attempt_of(file.location):
+            found[file.key] = found.get(file.key, 0) + file.rows
+    return found

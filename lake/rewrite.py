@@ -18,7 +18,7 @@ from common.hashing import digest
 from lake.batches import Receipt
 from lake.catalog import LiveFile
 from lake.lake import Lake
-from lake.paths import TableId, engine_path, receipt_location
+from lake.paths import TableId, engine_path
 from lake.schema import DELETED_COLUMN
 from lake.sql import identifier, literal, parquet_relation
 
@@ -149,7 +149,5 @@ def live_receipt(lake: Lake, table: TableId, key: str, files: Sequence[LiveFile]
 
 def write_receipts(lake: Lake, table: TableId, receipts: Mapping[str, Receipt]) -> None:
     """Write receipts by partition key; they become true by the commit of the files that carry their attempts."""
-    for key, receipt in receipts.items():
-        lake.storage.write_json(
-            receipt_location(lake.settings.lake_uri, table, key, receipt.attempt), receipt.to_dict()
-        )
+    for receipt in receipts.values():
+        lake.write_receipt(table, receipt)

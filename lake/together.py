@@ -7,9 +7,9 @@
     prepared batch                                                      ─┘
 
 A commit costs about as much as reading a small interval does, whether it changes one partition or thirty. So a run that
-brings in many intervals lets finished ones wait for each other, but never for long: what waits is lost with the process
-and is read again. Each keeps its own attempt, receipt and verdict, so nobody can tell afterwards how many shared a
-commit.
+brings in many intervals lets finished ones wait for each other, but only ten seconds' worth of work: what waits is lost
+with the process and is read again. Each keeps its own attempt, receipt and verdict, so nobody can tell afterwards how
+many shared a commit.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lake.verdicts import withdraw_validation
 MOST_BATCHES = 32
 MOST_ROWS = 500_000
 """Waiting rows after which the cost of a commit is nothing beside that of reading them."""
-MOST_AGE_S = 10.0
-"""Seconds the oldest one may wait."""
+MOST_S = 10.0
+"""Seconds of work that may wait, and seconds after which the next batch lets none wait any longer."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class Together:
         if (
             len(self._waiting) >= MOST_BATCHES
             or sum(each.receipt.published for each in self._waiting) >= MOST_ROWS
-            or time.monotonic() - self._since_s >= MOST_AGE_S
+            or sum(sum(each.receipt.seconds.values()) for each in self._waiting) >= MOST_S
+            or time.monotonic() - self._since_s >= MOST_S
         ):
             self.commit()
 
@@ -197,7 +198,11 @@ def _is_done(lake: Lake, prepared: Prepared, live: Sequence[LiveFile]) -> bool:
 
 def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
     receipts = [each.receipt for each in batches]
-    named = {"batch_id": [r.batch_id for r in receipts], "partition_key": [r.key for r in receipts]}
+    named = {
+        "batch_id": [r.batch_id for r in receipts],
+        "partition_key": [r.key for r in receipts],
+        "attempts": [r.attempt for r in receipts],
+    }
     summary = {f"penstock.{name}": ",".join(values) for name, values in named.items()}
     summary["penstock.run_id"] = receipts[0].run_id
     for figure in ("rows_in", "published", "quarantined", "deduplicated"):
@@ -209,5 +214,6 @@ def _summary(batches: Sequence[Prepared]) -> dict[str, str]:
 
 def _withdraw(lake: Lake, prepared: Prepared) -> None:
     lake.discard(prepared.batch)
+    withdraw_validation(lake, prepared.receipt.verdict)
     lake.delete_receipt(prepared.batch.table, prepared.batch.key, prepared.receipt.attempt)
     withdraw_validation(lake, prepared.receipt.verdict)

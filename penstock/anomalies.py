@@ -55,7 +55,7 @@ class Anomalies:
         """The batch, with a warning if its number of rows is unusual for its table.
 
         Args:
-            staged: the batch.
+            staged: the batch; its table's suite says what is unusual.
 
         Raises:
             VolumeRefused: it is further off than the suite's ``anomaly: {refuse: ...}`` allows.

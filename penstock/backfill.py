@@ -88,8 +88,8 @@ class Plan:
         return {
             "wish": self.wish.to_dict(),
             "sources": {source: [span.to_dict() for span in found] for source, found in self.sources.items()},
-            "ingest": [asdict(each) for each in self.ingest],
-            "refine": [asdict(each) for each in self.refine],
+            "ingest": [{**asdict(each), "keys": list(each.keys)} for each in self.ingest],
+            "refine": [{**asdict(each), "keys": list(each.keys)} for each in self.refine],
             "models": list(self.models),
             "releases": 0 if self.is_empty else 1,
             "work_s_expected": self.work_s_expected,

@@ -25,7 +25,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from common.errors import BuildFailed, PenstockError, UnknownName, UsageError
+from common.errors import BuildFailed, PenstockError, TerminalError, UnknownName, UsageError
 from lake.paths import WHOLE
 from penstock.airflow_api import FINISHED, AirflowApi, Run, patiently
 from penstock.backfill_plan import Span, Wish, allowance, day_after, next_span, remaining
@@ -100,17 +100,12 @@ def control(api: AirflowApi, action: Action, backfill_id: str | None = None) -> 
         raise UsageError(f"Backfill {run.run_id} has ended.", remedy="start it again: the same wish goes on from there")
     body: dict[str, object] = {"note": _NOTES[action]}
     patiently(lambda: api.call("PATCH", f"{_path(run)}?update_mask=note", body))  # first: advance() looks at it
-    for source in (plan_of(api, run.run_id) or {"sources": {}})["sources"]:
-        for backfill in _active(api, dag_of(source)):
-            if backfill["dag_run_conf"].get(CARRIED) != run.run_id:
-                continue
-            if action == "cancel":
-                api.close_backfill(backfill["id"])
-            else:
-                verb = "pause" if action == "pause" else "unpause"
-                patiently(lambda path=f"/api/v2/backfills/{backfill['id']}/{verb}": api.request("PUT", path))  # type: ignore[misc]
     if action == "cancel":
         patiently(lambda: api.call("PATCH", f"{_path(run)}?update_mask=state", {"state": "failed"}))
+    for source in (plan_of(api, run.run_id) or {"sources": {}})["sources"]:
+        for backfill in _active(api, dag_of(source)):
+            if backfill["dag_run_conf"].get(CARRIED) == run.run_id:
+                _tell(api, backfill["id"], action)
     return status(api, run.run_id)[0]
 
 
@@ -128,11 +123,10 @@ def advance(api: AirflowApi, backfill_id: str, plan: Mapping[str, Any], now: dat
         TransientError, TerminalError: Airflow did not answer, or refused.
     """
     wish = Wish.from_dict(plan["wish"])
-    waiting = _note(api, backfill_id) != ""
     done = True
     for source, planned in plan["sources"].items():
         dag_id = dag_of(source)
-        runs = api.runs(dag_id, carrying=backfill_id)
+        runs = _runs(api, source, backfill_id)
         at_work = [run for run in runs if run.state not in FINISHED]
         failed = [run for run in runs if run.state == "failed"]
         active = _active(api, dag_id)
@@ -155,24 +149,48 @@ def advance(api: AirflowApi, backfill_id: str, plan: Mapping[str, Any], now: dat
             newest_first=wish.newest_first,
         )
         done = done and not at_work and not left
-        if active or waiting or not left:
+        if active or not left or _note(api, backfill_id):
             continue
         started = [run.queued_at for run in runs if run.queued_at is not None]
         span = next_span(left, allowed=allowance(wish.max_per_hour, started, now), newest_first=wish.newest_first)
         if span is not None:
-            api.create_backfill(
-                dag_id,
-                span.first,
-                day_after(span.last),
-                max_active_runs=wish.parallel,
-                reprocess="completed",
-                newest_first=wish.newest_first,
-                conf={CARRIED: backfill_id, "tables": list(span.tables), "skip": _unwanted(plan, source, span)},
-            )
+            conf = {CARRIED: backfill_id, "tables": list(span.tables), "skip": unwanted(plan, source, span)}
+            _create(api, dag_id, span, wish, conf)
     return done
 
 
-def _unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
+def _create(api: AirflowApi, dag_id: str, span: Span, wish: Wish, conf: Mapping[str, object]) -> None:
+    """One backfill of Airflow, unless somebody else's has become the active one of the DAG since we looked."""
+    try:
+        api.create_backfill(
+            dag_id,
+            span.first,
+            day_after(span.last),
+            max_active_runs=wish.parallel,
+            reprocess="completed",
+            newest_first=wish.newest_first,
+            conf=conf,
+        )
+    except TerminalError:
+        if not _active(api, dag_id):
+            raise
+
+
+def _tell(api: AirflowApi, airflow_id: int, action: Action) -> None:
+    if action == "cancel":
+        api.close_backfill(airflow_id)
+        return
+    verb = "pause" if action == "pause" else "unpause"
+    patiently(lambda: api.request("PUT", f"/api/v2/backfills/{airflow_id}/{verb}"))
+
+
+def _runs(api: AirflowApi, source: str, backfill_id: str) -> list[Run]:
+    """The runs of a source that were made for a backfill."""
+    runs = api.runs(dag_of(source), carrying=backfill_id)
+    return [run for run in runs if run.conf.get(CARRIED) == backfill_id]
+
+
+def unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
     """Tasks of a source's DAG with nothing to do for a span: the release comes at the end, and whole tables once."""
     whole = {each["table"] for each in plan["ingest"] if each["keys"] == [WHOLE]}
     has_whole = any(f"raw.{source}__{table}" in whole for table in span.tables)
@@ -206,7 +224,7 @@ def progress_of(api: AirflowApi, backfill_id: str) -> dict[str, tuple[int, int, 
     found = {}
     plan = plan_of(api, backfill_id)
     for source, planned in (plan["sources"] if plan else {}).items():
-        runs = api.runs(dag_of(source), carrying=backfill_id)
+        runs = _runs(api, source, backfill_id)
         ended = [run for run in runs if run.state in FINISHED]
         total = len({key for span in planned for key in Span.from_dict(span).keys})
         found[f"ingest {source}"] = (len(ended), sum(run.state == "failed" for run in ended), total)

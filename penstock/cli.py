@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_sources, cli_suites
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they print local variables, and those may hold passwords
 )
-quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that a gate rejected, with the rules they broke.")
-app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
@@ -252,15 +251,20 @@ def ledger(
         bool, typer.Option(help="Also count and checksum the database sources themselves and compare.")
     ] = False,
 ) -> None:
-    """The account of every row per table, stage and interval. Exit code 1 if an account does not add up."""
+    """The account of every row per table, stage and interval. Exit code 1 if an account does not add up.
+
+    Rows in = published + quarantined + deduplicated; quarantined = waiting + discarded. No batch that does not add up
+    can be published, whatever is configured; this checks it again, also against the rows that are stored.
+    """
     from penstock import ledger as books
     from penstock.show import show_ledger
 
     pipeline = _pipeline()
     entries = books.entries(pipeline)
     verified = books.verify(pipeline) if verify else []
-    problems = books.problems(entries, verified)
-    show_ledger(entries, books.totals(entries), verified, problems, as_json=as_json)
+    problems = books.problems(entries, verified) + books.stored(pipeline)
+    refused = books.refusals(pipeline)
+    show_ledger(entries, books.totals(entries), verified, problems, refused=refused, as_json=as_json)
     if problems:
         sys.stderr.write(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}\n")
     raise typer.Exit(1 if problems else 0)
@@ -337,33 +341,6 @@ def rollback(
         print_json({"release": now.id, "database": now.database})
     else:
         say(f"Release {now.id} is current again.")
-
-
-@quarantine_app.command("list")
-def quarantine_list(as_json: Json = False) -> None:
-    """How many rows of each table wait in quarantine, by rule and interval."""
-    from penstock.show import show_quarantine_list
-    from penstock.status import quarantine_counts
-
-    show_quarantine_list(quarantine_counts(_pipeline()), as_json=as_json)
-
-
-@quarantine_app.command("show")
-def quarantine_show(
-    table: Annotated[str, typer.Argument(help="Lake table, e.g. raw.stations__weather.")],
-    day: Annotated[str | None, typer.Option("--day", help="Only this interval.")] = None,
-    limit: Limit = 20,
-    as_json: Json = False,
-) -> None:
-    """The rejected rows of one table as they came, with the rules they broke and where they stood."""
-    from lake.paths import TableId
-    from lake.quarantine import quarantined
-    from penstock.show import show_quarantine
-    from penstock.status import known_table
-
-    pipeline = _pipeline()
-    table_id = known_table(pipeline, TableId.parse(table))
-    show_quarantine(quarantined(pipeline.lake, table_id, day, limit), as_json=as_json)
 
 
 def main() -> None:

@@ -132,6 +132,8 @@ def _declared(column: ColumnSpec) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if column.source_name:
         made["physicalName"] = column.source_name
+    if column.accepted_values:
+        made["enum"] = [{"value": value} for value in column.accepted_values]
     if column.pii:
         made |= {"classification": "restricted", "tags": ["pii"]}
     custom = [own_property("pii", column.pii)] if column.pii else []

@@ -143,6 +143,7 @@ def _show_result(settings: Settings) -> list[str]:
     from penstock.pipeline import Pipeline
     from penstock.quality_pages import write_pages
     from penstock.records import record
+    from penstock.show_quarantine import show_counts
     from penstock.status import noticed, quarantine_counts
     from warehouse.releases import Releases
 
@@ -153,7 +154,7 @@ def _show_result(settings: Settings) -> list[str]:
     show.show_ledger(entries, ledger.totals(entries), [], problems, as_json=False)
     columns = ("table", "rule", "severity", "rows", "rows_pct", "intervals", "why")
     show.print_table("What the gates noticed", noticed(pipeline), columns)
-    show.show_quarantine_list(quarantine_counts(pipeline), as_json=False)
+    show_counts(quarantine_counts(pipeline), as_json=False)
     show.show_releases(Releases(settings.warehouse).all()[-3:], as_json=False)
     show.say(f"Quality pages: {write_pages(pipeline)}")
     for title, sql in QUERIES:

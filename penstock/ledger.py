@@ -1,16 +1,18 @@
 """The ledger: for every table, stage and interval, where each row went. Read from the lake and the current release.
 
 Nothing is kept in books of its own. Raw and refined rows come from the receipts of the batches that are live; warehouse
-rows from the manifest of the current release. ``problems`` lists every account that does not add up.
+rows from the manifest of the current release; refused batches, which are no part of what is live, from the record of
+their refusal. ``problems`` lists every account that does not add up, ``stored`` those that the files contradict.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lake.batches import Receipt
-from lake.paths import TableId
+from lake.paths import TableId, engine_path, refusal_folder
+from lake.quarantine import rows_stored
 from lake.schema import DELETED_COLUMN
 from penstock.facts import FACTS
 from penstock.pipeline import Pipeline
@@ -19,9 +21,10 @@ from warehouse.releases import Releases
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger: ``rows_in = published + quarantined + deduplicated``.
+    """One line: ``rows_in = published + quarantined + deduplicated``, and ``quarantined = waiting + discarded``.
 
-    ``deleted`` of the published rows are marked as gone from the source.
+    Of the published rows, ``deleted`` are marked as gone from the source and ``replayed`` had waited in quarantine.
+    ``because`` has the reasons for rows that were dropped as older versions, as far as they are known.
     """
 
     stage: str
@@ -35,15 +38,27 @@ class Entry:
     batch_id: str
     run_id: str
     published_at: str
+    discarded: int = 0
+    replayed: int = 0
+    because: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Rows in quarantine that nobody has decided on."""
+        return self.quarantined - self.discarded
 
     @property
     def balanced(self) -> bool:
-        """Whether every row is accounted for."""
-        return self.rows_in == self.published + self.quarantined + self.deduplicated
+        """Whether every row is accounted for, and no part is larger than its whole."""
+        return (
+            self.rows_in == self.published + self.quarantined + self.deduplicated
+            and 0 <= self.discarded <= self.quarantined
+            and 0 <= self.replayed <= self.published
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form."""
-        return {**asdict(self), "balanced": self.balanced}
+        return {**asdict(self), "waiting": self.waiting, "balanced": self.balanced}
 
 
 def entries(pipeline: Pipeline) -> list[Entry]:
@@ -72,7 +87,48 @@ def _entry(receipt: Receipt) -> Entry:
         receipt.batch_id,
         receipt.run_id,
         receipt.published_at,
+        receipt.discarded,
+        receipt.replayed,
+        receipt.because,
     )
+
+
+def refusals(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Batches that were refused whole, oldest first: their rows are in no account of what is live."""
+    found = []
+    for table in [*raw_tables(pipeline), *(TableId("refined", name) for name in sorted(pipeline.refined_tables()))]:
+        for location in pipeline.lake.storage.list_files(refusal_folder(pipeline.settings.lake_uri, table)):
+            account = pipeline.lake.storage.read_json(location)
+            found.append(
+                {
+                    "table": str(table),
+                    "key": account["key"],
+                    "run_id": account["run_id"],
+                    "refused_at": account["refused_at"],
+                    "rejected": account.get("rows_in"),
+                    "reasons": account.get("verdict", {}).get("reasons", []),
+                    "record": engine_path(location),
+                }
+            )
+    return sorted(found, key=lambda account: str(account["refused_at"]))
+
+
+def stored(pipeline: Pipeline) -> list[str]:
+    """Accounts that the live files contradict, in words: rows that are stored, counted by the lake's own metadata."""
+    lake, found = pipeline.lake, []
+    for table in [*raw_tables(pipeline), *(TableId("refined", name) for name in sorted(pipeline.refined_tables()))]:
+        live: dict[str, int] = {}
+        for file in lake.live(table):
+            live[file.key] = live.get(file.key, 0) + file.rows
+        waiting = rows_stored(lake, table)
+        for receipt in lake.receipts(table):
+            for what, rows, account in (
+                ("rows are live", live.get(receipt.key, 0), receipt.published),
+                ("rows are in quarantine", waiting.get(receipt.key, 0), receipt.quarantined),
+            ):
+                if rows != account:
+                    found.append(f"{table} {receipt.key}: {rows} {what}, its receipt says {account}")
+    return found
 
 
 def _warehouse(pipeline: Pipeline, refined: dict[str, list[Receipt]]) -> list[Entry]:
@@ -107,6 +163,9 @@ def _warehouse(pipeline: Pipeline, refined: dict[str, list[Receipt]]) -> list[En
     return found
 
 
+_FIGURES = ("rows_in", "published", "quarantined", "waiting", "discarded", "deduplicated", "replayed", "deleted")
+
+
 def totals(ledger: list[Entry]) -> list[dict[str, Any]]:
     """Sums per stage and table."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
@@ -114,20 +173,24 @@ def totals(ledger: list[Entry]) -> list[dict[str, Any]]:
         total = sums.setdefault(
             (entry.stage, entry.table),
             {"stage": entry.stage, "table": entry.table, "intervals": 0, "rows_in": 0, "published": 0}
-            | {"quarantined": 0, "deduplicated": 0, "deleted": 0, "balanced": True},
+            | {"quarantined": 0, "waiting": 0, "discarded": 0, "deduplicated": 0}
+            | {"replayed": 0, "deleted": 0, "because": {}, "balanced": True},
         )
         total["intervals"] += 1
         total["balanced"] = total["balanced"] and entry.balanced
-        for name in ("rows_in", "published", "quarantined", "deduplicated", "deleted"):
+        for name in _FIGURES:
             total[name] += getattr(entry, name)
+        for reason, rows in entry.because.items():
+            total["because"][reason] = total["because"].get(reason, 0) + rows
     return list(sums.values())
 
 
 def problems(ledger: list[Entry], verified: list[dict[str, Any]] | None = None) -> list[str]:
     """Every account that does not add up, in words; empty when all is well."""
     found = [
-        f"{entry.stage} {entry.table} {entry.key}: {entry.rows_in} in, but {entry.published} published + "
-        f"{entry.quarantined} quarantined + {entry.deduplicated} deduplicated"
+        f"{entry.stage} {entry.table} {entry.key}: {entry.rows_in} in, but {entry.published} published "
+        f"({entry.replayed} of them replayed) + {entry.quarantined} quarantined ({entry.discarded} of them discarded) "
+        f"+ {entry.deduplicated} deduplicated"
         for entry in ledger
         if not entry.balanced
     ]
@@ -144,7 +207,7 @@ def problems(ledger: list[Entry], verified: list[dict[str, Any]] | None = None) 
 def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
     """Compare every database table with its raw table: rows, and a checksum of each column, computed beside the data.
 
-    Checksums are compared where the raw table holds every row (nothing quarantined).
+    Checksums are compared where the raw table holds every row as it came: nothing in quarantine, nothing replayed.
 
     Raises:
         SourceUnavailable, SourceRefused: the source cannot be asked.
@@ -166,7 +229,7 @@ def verify(pipeline: Pipeline) -> list[dict[str, Any]]:
                     relation = f"(SELECT * FROM {relation} WHERE {DELETED_COLUMN} IS NULL)"
                 with pipeline.lake.connect() as connection:
                     in_lake = lake_checksums(connection, table, relation)
-                whole = not sum(receipt.quarantined for receipt in receipts)
+                whole = not any(receipt.quarantined or receipt.replayed for receipt in receipts)
                 compared = [column.name for column in table.columns if whole and column.name in found]
                 lines.append(
                     {

@@ -27,7 +27,6 @@ from common.hashing import digest
 from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
-from common.verdict import Signed
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
@@ -41,11 +40,13 @@ from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
 from penstock.lineage_events import Parent
-from penstock.suites import fresh_since
+from penstock.replay import reapply
+from penstock.suites import suite_parameters
 from penstock.versions import LateRows, Reconciliation
 from penstock.volume import accepted_tables, check_volume
 
 if TYPE_CHECKING:
+    from common.verdict import Signed, Verdict
     from penstock.lineage_told import Teller
     from quality.gate import Gate
     from quality.suite import Suite
@@ -61,8 +62,8 @@ class Pipeline:
         clock: the time now; injectable for tests.
         run_id: names this run in receipts and quarantine; random by default.
         accept_volume: raw tables whose batches may be of any size (see ``penstock/volume.py``).
-        accept_refusal: who answers for batches that their gate refuses, and why (see ``common/verdict.py``).
         parent: what started the work, for lineage; this run by default.
+        accept_refusal: who answers for batches that their gate refuses; they are published without the rejected rows.
 
     Raises:
         UnknownName: ``accept_volume`` names no raw table.
@@ -75,8 +76,8 @@ class Pipeline:
         clock: Clock = utc_now,
         run_id: str | None = None,
         accept_volume: Sequence[str] = (),
-        accept_refusal: Signed | None = None,
         parent: Parent | None = None,
+        accept_refusal: Signed | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -182,7 +183,7 @@ class Pipeline:
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                return _outside(spec.raw(table), key, "ingest", self.run_id)
+                return Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
@@ -194,22 +195,23 @@ class Pipeline:
         raw = spec.raw(table.name)
         code = self.ingest_code(spec, table)
         known = reader.known_state(table, interval)
-        if known is not None:
-            live = self.lake.receipt(raw, interval.key)
-            if live is not None and live.source_state == known and live.code == code:
-                return live.found_unchanged(seconds={})
+        live = None if known is None else self.lake.receipt(raw, interval.key)
+        if live is not None and live.source_state == known and live.code == code:
+            return reapply(self, raw, live.found_unchanged(seconds={}))
         started = time.perf_counter()
         staged = reader.stage(table, interval, code=code)
         staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
         staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
         staged = self._anomalies.check(staged)
         took_s = {"extract": time.perf_counter() - started}
-        since = fresh_since(spec, table, interval.end if table.partitioned else self.lake.clock())
-        # The rules of other tables look whole tables up, so these do not wait.
-        receipt = self._audit_and_publish(staged, "ingest", took_s, together if table.partitioned else None, **since)
-        if together is None or not together.holds(receipt):
+        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
+        if together is not None and together.holds(receipt):
+            if not (receipt.repairs and receipt.waiting):
+                return receipt
+            together.commit()
+        else:
             self.teller.tell(receipt)
-        return receipt
+        return reapply(self, raw, receipt)
 
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
@@ -231,14 +233,10 @@ class Pipeline:
 
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
-        spec = self.source(source)
+        spec, accepted = self.source(source), self._accept_volume
+        opened = self.reading(source)
         return versions.reconcile_deletes(
-            self.lake,
-            spec,
-            spec.table(table),
-            self.reading(source),
-            accepted=self._accept_volume,
-            run_id=self.run_id,
+            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
         )
 
     def sync_history(self, source: str, table: str) -> Synced:
@@ -250,11 +248,8 @@ class Pipeline:
         """Tell the lake the columns of every raw table that exists, so that they can be read."""
         for spec in self._sources.values():
             for table in spec.tables:
-                self.lake.ensure(
-                    spec.raw(table.name),
-                    table.lake_columns(),
-                    partition_by=PARTITION_COLUMN if table.partitioned else None,
-                )
+                by = PARTITION_COLUMN if table.partitioned else None
+                self.lake.ensure(spec.raw(table.name), table.lake_columns(), partition_by=by)
 
     # -- refine ----------------------------------------------------------------------------------------------------
 
@@ -282,19 +277,16 @@ class Pipeline:
             code = self.refine_code(table)
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
-                return live.found_unchanged(seconds={})
+                return reapply(self, target, live.found_unchanged(seconds={}))
             started = time.perf_counter()
             staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
             staged = self._anomalies.check(staged)
-            took_s = {"refine": time.perf_counter() - started}
-            receipt = self._audit_and_publish(staged, "refine", took_s, None)
+            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
             self.teller.tell(receipt)
-            return receipt
+            return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
-        from transformations.refine import stage as refine_stage
-
         refined = self.refined(table)
         late = {
             each
@@ -303,12 +295,7 @@ class Pipeline:
             if str(spec.raw(raw_table.name)) in refined.inputs.values()
             for each in self.late_keys(spec.source, raw_table.name, key)
         }
-        stale = list(self.rewritten_keys(table, {*late, key}))
-        for each in sorted(late):
-            live = self.lake.receipt(refine_stage.refined_id(refined), each)
-            if live is None or live.upstream != refine_stage.upstream_of(self.lake, refined, each):
-                stale.append(each)
-        return sorted(stale)
+        return sorted(self.rewritten_keys(table, {*late, key}) + versions.stale_keys(self.lake, refined, late))
 
     def rewritten_keys(self, table: str, known: Set[str]) -> list[str]:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
@@ -352,26 +339,16 @@ class Pipeline:
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 
     def _audit_and_publish(
-        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None, **parameters: str
+        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
     ) -> Receipt:
         started = time.perf_counter()
         try:
             identity = identify(self.lake, staged)
-            same = find_same(self.lake, staged, identity)
-            if same is not None:
+            if (same := find_same(self.lake, staged, identity)) is not None:
                 return same.found_unchanged(seconds=took_s)
-            columns, _ = self.lake.columns(staged.table)
-            suite = self.suite(staged.table)
             if together is not None:
-                together.settle(suite.references)
-            verdict = self.gate.audit_files(
-                suite,
-                [engine_path(location) for location in staged.files],
-                columns=columns,
-                references={name: self._reference(name) for name in suite.references},
-                parameters=parameters,
-                rejected_before=staged.early_rejected,
-            )
+                together.settle(self.suite(staged.table).references)
+            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
             raise_if_noted()
             if self._accept_refusal is not None:
                 verdict = verdict.accept(self._accept_refusal)
@@ -389,12 +366,20 @@ class Pipeline:
         receipt.seconds["publish"] = time.perf_counter() - audited
         return receipt
 
+    def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
+        """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""
+        suite = self.suite(table)
+        return self.gate.audit_files(
+            suite,
+            [engine_path(location) for location in files],
+            columns=self.lake.columns(table)[0],
+            references={name: self._reference(name) for name in suite.references},
+            parameters=suite_parameters(self._sources, table, key, self.clock()),
+            rejected_before=rejected_before,
+        )
+
     def _reference(self, name: str) -> list[str]:
         table = TableId.parse(name)
         if table.namespace == "raw":
             self.declare_raw()
         return self.lake.paths(table)
-
-
-def _outside(table: TableId, key: str, stage: str, run_id: str) -> Receipt:
-    return Receipt(str(table), key, stage, "", "", run_id, 0, 0, 0, 0, state="outside coverage")

@@ -7,21 +7,23 @@ HTML, and nothing that a page shows is read anywhere else.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from common.errors import PenstockError
 from lake.ops import GATE_RESULTS, LEDGER, declare_ops, ops_relation
-from lake.paths import WHOLE, TableId
-from lake.quarantine import quarantined
+from lake.paths import WHOLE, TableId, engine_path, root_location
 from penstock.anomalies import judge_ages
+from penstock.quality_samples import add_sample
 from penstock.status import lake_tables
-from quality.suite import Rule, Suite, load_suite
+from quality.suite import Rule, Suite
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -31,13 +33,6 @@ INTERVALS = 400
 
 RECENT = 14
 """Newest intervals, refusals and warnings that a page lists."""
-
-SAMPLE_ROWS = 10
-CELL_CHARACTERS = 160
-"""How many bad rows a page shows, and how much of each value."""
-
-MASK = "••••"
-"""What is shown of personal data."""
 
 _SUITE_STAGES = {"ingest": "raw", "refine": "refined", "warehouse": "warehouse"}
 _SEVERITIES = ("critical", "warning", "info")
@@ -149,18 +144,21 @@ def gather(pipeline: Pipeline, run_id: str) -> list[TableFacts]:
             name = path.stem if stage == "warehouse" else f"{folder}.{path.stem}"
             facts = tables.setdefault((stage, name), TableFacts(stage, name))
             try:
-                facts.suite = load_suite(path)
+                facts.suite = pipeline.suite(TableId(folder, path.stem))
             except PenstockError as error:
                 facts.suite_problem = str(error)
     with pipeline.lake.connect() as connection:
         _read(connection, pipeline)
-        _accounts(connection, tables, run_id)
+        _accounts(connection, pipeline, tables, run_id)
         _rules(connection, tables)
     for table, judged in judge_ages(pipeline).items():
         if ("ingest", table) in tables:
             facts = tables["ingest", table]
             facts.rhythm, facts.late = judged.sentence, judged.exceeds(5.0)
-    _samples(pipeline, tables)
+    folders = {folder: stage for stage, folder in _SUITE_STAGES.items()}
+    lake = {(folders[table.namespace], str(table)): table for table in lake_tables(pipeline)}
+    for key, facts in tables.items():
+        add_sample(pipeline, facts, lake.get(key))
     order = list(_SUITE_STAGES)
     return sorted(tables.values(), key=lambda facts: (order.index(facts.stage), facts.name))
 
@@ -191,7 +189,9 @@ def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, A
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _accounts(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str], TableFacts], run_id: str) -> None:
+def _accounts(
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, tables: dict[tuple[str, str], TableFacts], run_id: str
+) -> None:
     def facts(row: dict[str, Any]) -> TableFacts:
         key = (row["stage"], row["table_name"])
         return tables.setdefault(key, TableFacts(*key))
@@ -199,11 +199,12 @@ def _accounts(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str
     for row in _rows(
         connection,
         "SELECT stage, table_name, count(*) AS intervals, sum(rows_in) AS rows_in, sum(published) AS published, "
-        "sum(quarantined) AS quarantined, sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
+        "sum(quarantined) AS quarantined, sum(quarantined - coalesce(discarded, 0)) AS waiting, "
+        "sum(deduplicated) AS deduplicated, max(published_at) AS judged_at "
         "FROM ledger GROUP BY ALL",
     ):
         found = facts(row)
-        for name in ("intervals", "rows_in", "published", "quarantined", "deduplicated"):
+        for name in ("intervals", "rows_in", "published", "quarantined", "waiting", "deduplicated"):
             setattr(found, name, int(row[name]))
         found.judged_at = row["judged_at"]
     for row in _rows(
@@ -221,7 +222,7 @@ def _accounts(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str
     for row in _rows(
         connection, f"SELECT * FROM everything {recent} published_at DESC, partition_key DESC) <= {RECENT}"
     ):
-        facts(row).recent.append(row)
+        facts(row).recent.append({**row, "link": _link(pipeline, row)})
     for row in _rows(
         connection, f"SELECT * FROM everything WHERE outcome = 'refused' {recent} published_at DESC) <= {RECENT}"
     ):
@@ -230,6 +231,14 @@ def _accounts(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str
         connection, f"SELECT * FROM ledger WHERE warnings IS NOT NULL {recent} partition_key DESC) <= {RECENT}"
     ):
         facts(row).warnings += [(row["partition_key"], text) for text in json.loads(row["warnings"])]
+
+
+def _link(pipeline: Pipeline, row: dict[str, Any]) -> str | None:
+    """From a page to Great Expectations' own result of a batch, where it is a file of this machine."""
+    lake = engine_path(root_location(pipeline.settings.lake_uri))
+    if row["validation"] is None or row["release_id"] is not None or "://" in lake:
+        return None
+    return os.path.relpath(Path(lake) / row["validation"], pipeline.settings.home / "quality" / pipeline.run_id)
 
 
 def _rules(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str], TableFacts]) -> None:
@@ -279,94 +288,6 @@ def _rules(connection: duckdb.DuckDBPyConnection, tables: dict[tuple[str, str], 
         facts.rules.sort(key=lambda rule: (_STATES.index(rule.state), _SEVERITIES.index(rule.severity)))
         for rule_facts in facts.rules:
             rule_facts.series = rule_facts.series[-INTERVALS:]
-
-
-# -- bad rows ----------------------------------------------------------------------------------------------------------
-
-
-def _samples(pipeline: Pipeline, tables: dict[tuple[str, str], TableFacts]) -> None:
-    stages = {folder: stage for stage, folder in _SUITE_STAGES.items()}
-    lake = {(stages[table.namespace], str(table)): table for table in lake_tables(pipeline)}
-    for key, facts in tables.items():
-        table = lake.get(key)
-        shown = _shown_columns(pipeline, table)
-        if shown is not None:
-            _mask_observed(facts.rules, shown)
-        if table is None or not facts.quarantined:
-            continue
-        waiting = quarantined(pipeline.lake, table)
-        facts.waiting = waiting.num_rows
-        rows = waiting.slice(max(0, waiting.num_rows - SAMPLE_ROWS)).to_pylist()
-        facts.sample = [_sample_row(row, shown) for row in reversed(rows)]
-        facts.sample_columns = list(dict.fromkeys(name for row in facts.sample for name in row["values"]))
-        facts.masked = [name for name in facts.sample_columns if shown is not None and name not in shown]
-
-
-def _mask_observed(rules: Sequence[RuleFacts], shown: set[str]) -> None:
-    """Leave of what rules observed the counts only, where it may be of a column that is not shown."""
-    for each in rules:
-        if _speaks_only_of(each.rule, shown):
-            continue
-        each.error_last = "could not be judged" if each.error_last else ""
-        observed = json.loads(each.observed_last) if each.observed_last else None
-        if isinstance(observed, dict) and "unexpected_count" in observed:
-            each.observed_last = json.dumps({**observed, "partial_unexpected": []})
-        elif observed is not None:
-            each.observed_last = MASK
-
-
-def _shown_columns(pipeline: Pipeline, table: TableId | None) -> set[str] | None:
-    """Columns whose values may be shown; None: all of them, since nothing in the table's sources is personal.
-
-    A refined table is made of raw ones by a function, which may rename a column: where any of its inputs is personal,
-    only columns that an input declares as not personal are shown. A table of the warehouse (None) is made of any.
-    """
-    raw = {str(spec.raw(each.name)): each for spec in pipeline.sources().values() for each in spec.tables}
-    if table is None:
-        inputs = list(raw.values())
-    elif table.namespace == "raw":
-        inputs = [raw[str(table)]]
-    else:
-        refined = pipeline.refined(table.name)
-        names = {*refined.inputs.values(), *refined.reference_inputs.values()}
-        inputs = [raw[name] for name in names if name in raw]
-    if not any(column.pii for each in inputs for column in each.columns):
-        return None
-    personal = {column.name for each in inputs for column in each.columns if column.pii}
-    return {column.name for each in inputs for column in each.lake_columns()} - personal
-
-
-def _speaks_only_of(rule: Rule | None, shown: set[str]) -> bool:
-    """Whether a rule names its columns, and all of them may be shown; what a query observes may be anything."""
-    if rule is None:
-        return False
-    names = [rule.kwargs[key] for key in ("column", "column_A", "column_B") if key in rule.kwargs]
-    names += list(rule.kwargs.get("column_list", ()))
-    return (bool(names) and set(names) <= shown) or rule.expect.startswith("expect_table_")
-
-
-def _sample_row(row: dict[str, Any], shown: set[str] | None) -> dict[str, Any]:
-    try:
-        values = json.loads(row["row"])
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):  # a record that could not even be read
-        values = {"record": row["row"]}
-    typed = row["rules"] not in {"exact_value", "csv_record"}
-    return {
-        "interval": row["partition_key"],
-        "position": row["position"],
-        "rules": row["rules"],
-        "reason": _cut(row["reason"]) if shown is None or typed else "a value does not fit its type",
-        "values": {
-            name: MASK if shown is not None and name not in shown else _cut(value) for name, value in values.items()
-        },
-    }
-
-
-def _cut(value: Any) -> str:
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= CELL_CHARACTERS else f"{text[:CELL_CHARACTERS]}… ({len(text):,} characters)"
 
 
 def totals(tables: Sequence[TableFacts]) -> dict[str, int]:

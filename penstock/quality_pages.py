@@ -16,6 +16,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -118,8 +119,12 @@ def _folders(root: Path) -> list[Path]:
     """Folders of runs, the oldest first."""
     if not root.is_dir():
         return []
-    found = [path for path in root.iterdir() if _RUN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
-    return sorted(found, key=lambda path: path.stat().st_mtime)
+    found = []
+    for path in root.iterdir():
+        if _RUN.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            with suppress(FileNotFoundError):  # another run removes the oldest as well
+                found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 def _retain(root: Path, run_id: str, keep: int) -> None:

@@ -118,7 +118,8 @@ def _landed(lake: Lake, table: TableId) -> dict[str, str]:
     for snapshot in loaded.metadata.snapshots if loaded else ():
         summary = snapshot.summary.additional_properties if snapshot.summary else {}
         if ATTEMPT_PROPERTY in summary and "penstock.partition_key" in summary:
-            found[summary[ATTEMPT_PROPERTY]] = summary["penstock.partition_key"]
+            attempts = summary.get("penstock.attempts", summary[ATTEMPT_PROPERTY])  # of all that shared the commit
+            found |= zip(attempts.split(","), summary["penstock.partition_key"].split(","), strict=True)
     return found | {attempt: key for key, attempt in lake.live_attempts(table).items()}
 
 
@@ -136,7 +137,10 @@ def _batch(receipt: Receipt) -> _Account:
             "deduplicated_because": json.dumps(receipt.because) if receipt.because else None,
             "carried": receipt.carried,
             "deleted": receipt.deleted,
+            "replayed": receipt.replayed,
+            "discarded": receipt.discarded,
             "warnings": json.dumps(receipt.warnings) if receipt.warnings else None,
+            "validation": receipt.verdict.get("validation") or None,
             "seconds": sum(receipt.seconds.values()),
         },
         [] if receipt.rewritten else receipt.verdict.get("results", []),
@@ -172,7 +176,13 @@ def _refusal(table: str, key: str, attempt: str, account: Mapping[str, Any]) -> 
     return _Account(
         head,
         moment,
-        {**_figures(rows_in), "rejected": rows_in, "reason": "; ".join(reasons), "seconds": verdict.get("seconds", 0)},
+        {
+            **_figures(rows_in),
+            "rejected": rows_in,
+            "reason": "; ".join(reasons),
+            "validation": verdict.get("validation") or None,
+            "seconds": verdict.get("seconds", 0),
+        },
         [*verdict.get("results", []), *guards],
         int(verdict.get("rows_checked", rows_in)),
     )
@@ -231,7 +241,8 @@ def _head(
 
 
 def _figures(rows_in: int) -> dict[str, Any]:
-    counts = dict.fromkeys(("published", "quarantined", "rejected", "deduplicated", "carried", "deleted"), 0)
+    names = ("published", "quarantined", "rejected", "deduplicated", "carried", "deleted", "replayed", "discarded")
+    counts = dict.fromkeys(names, 0)
     return {"rows_in": rows_in, **counts, "seconds": 0.0}
 
 

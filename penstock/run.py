@@ -19,9 +19,11 @@ from common.errors import DataRejected, PenstockError, TransientError, located
 from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
+from lake.paths import WHOLE
 from lake.together import publishing_together
 from penstock.anomalies import late_tables
 from penstock.pipeline import Pipeline
+from penstock.reconcile import SAMPLE, Line, in_lake, require_equal, sampled, with_source
 from penstock.records import record
 from penstock.versions import Reconciliation
 
@@ -43,6 +45,7 @@ class RunReport:
         receipts: one per table and interval, in the order they were finished.
         refusals: errors of batches that were refused.
         reconciliations: of tables whose keys were compared with their source.
+        reconciled: the intervals that were compared with their source, the lake and the release.
         notices: what a person should look at, beside the warnings of receipts.
         release: id of the release it published; None if there was nothing to publish.
         build: whether a release was asked for.
@@ -56,6 +59,7 @@ class RunReport:
     receipts: list[Receipt] = field(default_factory=list)
     refusals: list[PenstockError] = field(default_factory=list)
     reconciliations: list[Reconciliation] = field(default_factory=list)
+    reconciled: list[Line] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     release: str | None = None
     build: bool = True
@@ -106,6 +110,7 @@ class RunReport:
             "pages": None if self.pages is None else str(self.pages),
             "tables": [{**total, "seconds": round(total["seconds"], 3)} for total in self.totals()],
             "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
+            "reconciled": [line.to_dict() for line in self.reconciled],
             "deletes": [found.to_dict() for found in self.reconciliations],
             "warnings": self.warnings,
             "refusals": [{"error": type(error).__name__, "message": str(error)} for error in self.refusals],
@@ -158,6 +163,7 @@ def run(
                 report.seconds[f"build: {step}"] += seconds
         report.seconds["build: in all"] = time.perf_counter() - started
         progress("build", 1, 1, release.id if release else "nothing changed")
+    _reconcile_lake(pipeline, report)
     try:
         report.seconds["record"] = record(pipeline).seconds
         report.notices.extend(late_tables(pipeline))
@@ -200,16 +206,52 @@ def _ingest(
         keys_by_table = _with_reopened(pipeline, source, keys_by_table, report, reader)
         steps = [(table, last) for table in whole] + [(t, key) for t, keys in keys_by_table.items() for key in keys]
         for done, (table, key) in enumerate(steps, start=1):
+            own = None
             with _refusals_go_on(report):
                 receipt = pipeline.ingest(source, table, key, reader=reader, together=together)
-                if not together.holds(receipt):
-                    report.add(receipt)
-            if done == len(steps) or steps[done][0] != table:
-                together.commit()  # what waits of one table is not seen by the rules of the next
+                own = None if together.holds(receipt) else receipt
+                if own is not None:
+                    report.add(own)
+            if done == len(steps):
+                together.commit()
             for landed in together.take():
                 pipeline.teller.tell(landed)
-                report.add(landed)
+                if own is None or (own.table, own.key) != (landed.table, landed.key):  # else it was made anew at once
+                    report.add(landed)
             progress(stage, done, len(steps), f"{table} {key}")
+        _reconcile_source(pipeline, source, steps, report, reader)
+
+
+def _reconcile_source(
+    pipeline: Pipeline, source: str, steps: list[tuple[str, str]], report: RunReport, reader: SourceReader
+) -> None:
+    """Compare some of the intervals that came with their source, in the snapshot they were read in."""
+    spec, started = pipeline.source(source), time.perf_counter()
+    for table in spec.tables:
+        came = {r.key: r.attempt for r in report.receipts if r.table == str(spec.raw(table.name))}
+        keys = sampled([key for name, key in steps if name == table.name and key in came], SAMPLE, report.run_id)
+        if not table.partitioned:
+            keys = [WHOLE] if WHOLE in came else []
+        with _refusals_go_on(report):
+            if keys:  # of a whole table the rows are counted: to sum up its columns would read all of it again
+                seen = frozenset(came.values())
+                lines = with_source(pipeline, spec, table, keys, reader, columns=table.partitioned, seen=seen)
+                report.reconciled += lines
+                require_equal(lines)
+    report.seconds["reconcile: sources"] += time.perf_counter() - started
+
+
+def _reconcile_lake(pipeline: Pipeline, report: RunReport) -> None:
+    """Compare some of the refined intervals with their raw rows and with the release."""
+    started = time.perf_counter()
+    for name, table in pipeline.refined_tables().items():
+        came = [receipt.key for receipt in report.receipts if receipt.table == f"refined.{name}"]
+        with _refusals_go_on(report):
+            keys = sampled(came, SAMPLE, report.run_id)
+            lines = in_lake(pipeline, name, keys, columns=table.partitioned)
+            report.reconciled += lines
+            require_equal(lines)
+    report.seconds["reconcile: lake"] += time.perf_counter() - started
 
 
 def _with_reopened(

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from common.errors import UnknownName, UsageError
+from common.errors import UsageError
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from lake.batches import Receipt
     from penstock.ledger import Entry
+    from penstock.reconcile import Line
     from penstock.run import Progress as ProgressCallback
     from penstock.run import RunReport
     from penstock.versions import Reconciliation
@@ -31,6 +31,9 @@ _NUMBERS = {
     "published",
     "quarantined",
     "deduplicated",
+    "discarded",
+    "replayed",
+    "rejected",
     "intervals",
     "unchanged",
     "seconds",
@@ -168,6 +171,7 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
     print_table(f"Run {report.run_id}: {report.start} to {report.end}", report.totals(), columns)
     steps = [{"step": step, "seconds": seconds} for step, seconds in report.seconds.items()]
     print_table("Seconds per step", steps, ("step", "seconds"))
+    _say_reconciled(report)
     if report.pages is not None:
         say(f"Quality pages: {report.pages}")
     if report.release:
@@ -176,6 +180,41 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
         say("No build was asked for: the current release is what it was.")
     else:
         say("Nothing changed: no new release was needed.")
+
+
+def _say_reconciled(report: RunReport) -> None:
+    compared, differing = len(report.reconciled), sum(not line.is_equal for line in report.reconciled)
+    if compared:
+        columns = sum(len(line.columns) for line in report.reconciled)
+        found = f"{differing} of them differ" if differing else "all are equal"
+        say(f"Reconciled: {compared} intervals and {columns} columns between source, lake and release; {found}.")
+
+
+def show_reconciled(lines: Sequence[Line], *, as_json: bool) -> None:
+    """Intervals side by side; as text those that differ, and the others summed up."""
+    if as_json:
+        _json([line.to_dict() for line in lines])
+        return
+    totals: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        total = totals.setdefault(
+            (line.left, line.right),
+            {"left": line.left, "right": line.right, "intervals": 0, "rows_left": 0, "rows_right": 0}
+            | {"set_apart": 0, "columns": 0, "differ": 0},
+        )
+        total["intervals"] += 1
+        total["rows_left"] += line.rows_left
+        total["rows_right"] += line.rows_right
+        total["set_apart"] += line.apart
+        total["columns"] = max(total["columns"], len(line.columns))
+        total["differ"] += not line.is_equal
+    names = ("left", "right", "intervals", "rows_left", "rows_right", "set_apart", "columns", "differ")
+    print_table("Reconciled", list(totals.values()), names)
+    for line in [line for line in lines if line.note and line.is_equal][:20]:
+        say(f"{line.left} and {line.right}, {line.interval}: {line.note}")
+    for line in lines:
+        if not line.is_equal:
+            say(f"DIFFERENT {line.problem}")
 
 
 def show_status(found: dict[str, Any], *, as_json: bool) -> None:
@@ -199,20 +238,22 @@ def show_ledger(
     verified: Sequence[dict[str, Any]],
     problems: Sequence[str],
     *,
+    refused: Sequence[dict[str, Any]] = (),
     as_json: bool,
 ) -> None:
-    """The row account."""
+    """The row account; batches that were refused whole stand apart, for none of their rows is live."""
     if as_json:
         _json(
             {
                 "entries": [entry.to_dict() for entry in entries],
                 "totals": list(totals),
                 "verified": list(verified),
+                "refused": list(refused),
                 "problems": list(problems),
             }
         )
         return
-    deleted = ("deleted",) if any(total["deleted"] for total in totals) else ()
+    some = tuple(name for name in ("discarded", "replayed", "deleted") if any(total[name] for total in totals))
     columns = (
         "stage",
         "table",
@@ -221,7 +262,7 @@ def show_ledger(
         "published",
         "quarantined",
         "deduplicated",
-        *deleted,
+        *some,
         "balanced",
     )
     print_table("Ledger: rows in = published + quarantined + deduplicated", totals, columns)
@@ -229,6 +270,13 @@ def show_ledger(
         rows = [{**line, "columns_that_differ": ", ".join(line["columns_that_differ"]) or "none"} for line in verified]
         compared = ("table", "source_rows", "ledger_rows", "columns_compared", "columns_that_differ")
         print_table("Compared with the sources: rows and a checksum of each column", rows, compared)
+    for total in totals:
+        for reason, rows in total["because"].items():
+            say(f"{total['table']}: {rows} deduplicated because {reason}")
+    if refused:
+        lines = [{**each, "interval": each["key"], "reasons": "; ".join(each["reasons"])} for each in refused[-20:]]
+        columns = ("table", "interval", "refused_at", "rejected", "reasons")
+        print_table(f"Refused whole, {len(refused)} in all: none of their rows is in the account above", lines, columns)
     for problem in problems[:20]:
         say(f"PROBLEM {problem}")
     if len(problems) > 20:
@@ -308,27 +356,3 @@ def show_releases(releases: Sequence[Release], *, as_json: bool) -> None:
         _json(rows)
     else:
         print_table("Releases", rows, ("release", "current", "published_at", "rows", "built_on"))
-
-
-def show_quarantine_list(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Rows in quarantine by table, interval and rules."""
-    if as_json:
-        _json(list(counts))
-    elif not counts:
-        say("Quarantine is empty.")
-    else:
-        print_table("Quarantine", counts, ("table", "interval", "rules", "rows"))
-
-
-def show_quarantine(rows: pa.Table, *, as_json: bool) -> None:
-    """Rejected rows."""
-    records = rows.to_pylist()
-    if as_json:
-        _json(records)
-        return
-    if not records:
-        raise UnknownName("No row of that table is in quarantine.", remedy="see 'penstock quarantine list'")
-    for record in records:
-        say(f"{record['partition_key']}  {record['position']}  broke {record['rules']}: {record['reason']}")
-        say(f"    run {record['run_id']}  batch {record['batch_id']}")
-        say(f"    {record['row']}")

@@ -61,8 +61,9 @@ def show_summary(summary: Mapping[str, Any]) -> None:
         end = summary["wish"]["end"] if first["interval"] == "whole" else day_after(first["interval"])
         begin = summary["wish"]["start"] if first["interval"] == "whole" else first["interval"]
         say(f"When it is mended: penstock backfill run {first['table']} --from {begin} --to {end}")
-    if summary.get("stopped"):
-        say("Stopped at the first failure, as asked; no release was built.")
+    if summary["stopped"]:
+        asked = summary["wish"]["stop_on_failure"]
+        say(f"No release was built: {'it was to stop at a failure' if asked else 'the build failed, see its log'}.")
     else:
         say(f"Release {summary['release']} is current." if summary["release"] else "No new release was needed.")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from common.errors import UnknownName
 from common.settings import Settings
 from ingestion.spec import load_sources
 from lake.paths import TableId
-from lake.quarantine import quarantined
+from lake.quarantine import Chosen, quarantined
 from penstock.ledger import raw_tables
 from penstock.pipeline import Pipeline
 from warehouse.releases import Releases
@@ -63,15 +64,14 @@ def known_table(pipeline: Pipeline, table: TableId) -> TableId:
     return table
 
 
-def quarantine_counts(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Rows in quarantine by table, interval and rules."""
+def quarantine_counts(
+    pipeline: Pipeline, tables: Sequence[TableId] | None = None, chosen: Chosen | None = None
+) -> list[dict[str, Any]]:
+    """Rows in quarantine by table, interval and rules; those that wait, of all tables, by default."""
     counts: Counter[tuple[str, str, str]] = Counter()
-    for table in lake_tables(pipeline):
-        waiting = quarantined(pipeline.lake, table)
-        for key, rules in zip(
-            waiting.column("partition_key").to_pylist(), waiting.column("rules").to_pylist(), strict=True
-        ):
-            counts[str(table), str(key), str(rules)] += 1
+    for table in lake_tables(pipeline) if tables is None else tables:
+        for row in quarantined(pipeline.lake, table, chosen=chosen or Chosen()).to_pylist():
+            counts[str(table), row["partition_key"], row["rules"]] += 1
     return [{"table": table, "interval": key, "rules": rules, "rows": n} for (table, key, rules), n in counts.items()]
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UnknownName
-from common.intervals import zone
+from common.intervals import day_interval, zone
 from common.settings import Settings
 from common.yaml_files import YamlFile
 from ingestion.spec import SourceSpec, TableSpec
-from lake.paths import TableId
+from lake.paths import WHOLE, TableId
 from quality.derive import FRESH_SINCE, Promise, with_derived
 from quality.suite import Suite, suite_for
 
@@ -144,6 +144,22 @@ def fresh_since(spec: SourceSpec, table: TableSpec, end: datetime) -> dict[str, 
         return {FRESH_SINCE: since.isoformat()}
     local = since.astimezone(zone(spec.time_zone)).replace(tzinfo=None)
     return {FRESH_SINCE: (local.date() if kind == "date" else local).isoformat()}
+
+
+def suite_parameters(sources: Mapping[str, SourceSpec], table: TableId, key: str, now: datetime) -> dict[str, str]:
+    """The parameters of a table's suite for one interval; only raw tables have any.
+
+    Args:
+        sources: all sources.
+        table: the lake table.
+        key: partition key.
+        now: the time now, UTC.
+    """
+    for spec in sources.values():
+        for each in spec.tables:
+            if spec.raw(each.name) == table:
+                return fresh_since(spec, each, now if key == WHOLE else day_interval(key, spec.time_zone).end)
+    return {}
 
 
 def refined_promises(table: RefinedTable) -> Iterator[Promise]:

@@ -252,6 +252,18 @@ def outdated_keys(lake: Lake, sources: Iterable[SourceSpec], refined: RefinedTab
     ]
 
 
+def stale_keys(lake: Lake, refined: RefinedTable, keys: Iterable[str]) -> list[str]:
+    """Those of some intervals that are not refined from the raw rows that are live."""
+    from transformations.refine import stage as refine_stage
+
+    stale = []
+    for key in sorted(keys):
+        live = lake.receipt(refine_stage.refined_id(refined), key)
+        if live is None or live.upstream != refine_stage.upstream_of(lake, refined, key):
+            stale.append(key)
+    return stale
+
+
 def _some(days: dict[str, int] | Any, most: int = 5) -> str:
     """The first days with their rows, for people."""
     named: Sequence[str] = [f"{day} ({rows})" for day, rows in sorted(days.items())]

@@ -148,14 +148,14 @@ class Suite(_Model):
         return self.suite
 
     @property
-    def origin(self) -> str:
-        """The suite's file, for messages."""
-        return self._origin
-
-    @property
     def anomaly_limits(self) -> Anomaly | None:
         """When a number of rows is unusual; refined rows follow raw ones, so they are judged only where asked for."""
         return self.anomaly or (Anomaly() if self.suite.startswith("raw/") else None)
+
+    @property
+    def origin(self) -> str:
+        """The suite's file, for messages."""
+        return self._origin
 
     def located(self, origin: str, places: Mapping[str, str]) -> Suite:
         """The same suite, knowing its file and where each rule stands (``file:line``)."""

@@ -62,12 +62,15 @@ class CommandLine:
 def stored_state(settings: Settings) -> dict[str, object]:
     """Everything that lake and warehouse hold: each file with its size, and each table's snapshot.
 
-    What tells of the work is left out: verdicts of refused batches, and the tables made from all verdicts.
+    What tells of the work is left out: verdicts of refused batches, the tables made from all verdicts, and until when
+    the warehouse was leased.
     """
-    lake = Path(settings.lake_uri)
+    lake, lease = Path(settings.lake_uri), settings.warehouse / "lease.json"
     files = {path: path.lstat().st_size for root in (lake, settings.warehouse) for path in root.rglob("*")}
     found: dict[str, object] = {
-        str(path): size for path, size in files.items() if not path.is_dir() and lake / "ops" not in path.parents
+        str(path): size
+        for path, size in files.items()
+        if not path.is_dir() and path != lease and lake / "ops" not in path.parents
     }
     pointer = settings.warehouse / "current"
     found["current"] = str(pointer.readlink()) if pointer.is_symlink() else None

@@ -39,6 +39,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
             log.info("late rows: %s of %s is %s", earlier, again.table, again.state)
         if late:
             _take_in_late_rows(pipeline, source, table, key, reader)
+        _reconcile_source(pipeline, source, table, receipt, reader)
     if late and pipeline.source(source).table(table).rewrites_others:
         _reconcile_deletes(pipeline, source, table)
     pipeline.sync_history(source, table)
@@ -82,6 +83,22 @@ def _take_in_late_rows(pipeline: Pipeline, source: str, table: str, key: str, re
             log.info("reopened: %s is %s", day, pipeline.ingest(source, table, day, reader=reader).state)
 
 
+def _reconcile_source(pipeline: Pipeline, source: str, table: str, receipt: Receipt, reader: SourceReader) -> None:
+    """Compare the interval with its source, in the snapshot it was read in; a difference fails the task."""
+    from penstock.reconcile import require_equal, with_source
+
+    if receipt.state == "outside coverage":
+        return
+    spec = pipeline.source(source)
+    described = spec.table(table)
+    seen = frozenset({receipt.attempt})
+    lines = with_source(pipeline, spec, described, [receipt.key], reader, columns=described.partitioned, seen=seen)
+    for line in lines:
+        found = "equal" if line.is_equal else "DIFFERENT"
+        log.info("reconciled: %s and %s, %s: %s", line.left, line.right, line.interval, found)
+    require_equal(lines)
+
+
 def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
     if pipeline.source(source).table(table).keeps_deleted:
         found = pipeline.reconcile_deletes(source, table)
@@ -104,15 +121,20 @@ def refine(key: str) -> list[dict[str, Any]]:
     One table's failure does not keep the others from being published: all are tried, then the first error is raised
     with the others as notes, one that cannot heal before one that may.
     """
+    from lake.paths import WHOLE
+    from penstock.reconcile import in_lake, require_equal
     from transformations.refine import REFINED
 
     pipeline, receipts, errors = pipeline_for(set()), [], []
-    for table in REFINED:
+    for table, refined in REFINED.items():
         try:
             for each in [*pipeline.stale_keys(table, key), key]:
                 receipt = pipeline.refine(table, each)
                 if receipt is not None:
                     receipts.append(_reference(receipt))
+            require_equal(
+                in_lake(pipeline, table, [key if refined.partitioned else WHOLE], columns=refined.partitioned)
+            )
         except PenstockError as error:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
@@ -151,6 +173,7 @@ def publish(candidate_id: str) -> dict[str, Any]:
         release = pipeline.build_and_publish()
     _record(pipeline)
     _write_pages(pipeline)
+    _reconcile_release(pipeline)
     if release is None:
         return {"candidate": candidate_id, "release": None, "models": []}
     return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
@@ -164,6 +187,17 @@ def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         for node in nodes
         if node["kind"] == "model"
     ]
+
+
+def _reconcile_release(pipeline: Pipeline) -> None:
+    """Compare some intervals of the release with the lake; a difference fails the task."""
+    from lake.paths import TableId
+    from penstock.facts import FACTS
+    from penstock.reconcile import SAMPLE, in_lake, require_equal, sampled
+
+    for name in FACTS:
+        keys = list(pipeline.lake.live_attempts(TableId("refined", name)))
+        require_equal(in_lake(pipeline, name, sampled(keys, SAMPLE, pipeline.run_id)))
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:

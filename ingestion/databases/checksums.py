@@ -7,7 +7,8 @@ a protection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -16,13 +17,33 @@ from ingestion.spec import TableSpec
 from lake.sql import identifier
 
 
-def postgres_query(table: TableSpec, values: Mapping[str, str] | None = None, *, charset: str = "") -> str:
+@dataclass(frozen=True)
+class Days:
+    """Which rows are summed up: not all together, but those of some intervals, day by day.
+
+    Attributes:
+        day: SQL of the day in which a row lies, as text.
+        where: SQL that is true for the rows that are meant.
+    """
+
+    day: str
+    where: str = "true"
+
+    def of(self, select: str, relation: str) -> str:
+        """The query of these terms, the day before them."""
+        return f"SELECT {self.day} AS day_of_rows, {select} FROM {relation} WHERE {self.where} GROUP BY 1"
+
+
+def postgres_query(
+    table: TableSpec, values: Mapping[str, str] | None = None, *, charset: str = "", days: Days | None = None
+) -> str:
     """One row: ``rows``, then for each column the count of values and the sum of their hashes.
 
     Args:
         table: the table.
         values: SQL of a column's value as it is read, by its name in the lake; the column itself where there is none.
         charset: the server's character set: hashes are those of UTF-8.
+        days: one row for each day, which stands before the others.
     """
     recoded = charset not in {"", "UTF8", "SQL_ASCII"}
     terms = []
@@ -33,22 +54,40 @@ def postgres_query(table: TableSpec, values: Mapping[str, str] | None = None, *,
         total = _postgres(value, column.type, recoded=recoded)
         terms.append(f"count({counted}) AS values_{position}, {total} AS sum_{position}")
     relation = f"{identifier(table.schema_name)}.{identifier(table.in_source)}"
-    return f"SELECT count(*) AS total, {', '.join(terms)} FROM {relation}"
+    select = ", ".join(["count(*) AS total", *terms])
+    return days.of(select, relation) if days else f"SELECT {select} FROM {relation}"
 
 
 def lake_checksums(connection: duckdb.DuckDBPyConnection, table: TableSpec, relation: str) -> dict[str, Any]:
     """The same figures of a lake relation, by column; ``rows`` holds the row count."""
-    terms = ", ".join(_duckdb(column.name, column.type) for column in table.columns)
-    row = connection.execute(f"SELECT count(*), {terms} FROM {relation}").fetchone()
-    return named(table, row or ())
+    columns = [(column.name, column.type) for column in table.columns]
+    return duckdb_checksums(connection, columns, relation)[""]
 
 
-def named(table: TableSpec, row: tuple[Any, ...]) -> dict[str, Any]:
+def duckdb_checksums(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[tuple[str, str]], relation: str, *, day: str = "''"
+) -> dict[str, dict[str, Any]]:
+    """The same figures of any relation of DuckDB, by day.
+
+    Args:
+        connection: where it can be asked.
+        columns: names and type words.
+        relation: the rows.
+        day: SQL of a row's day as text; all rows are of the day ``""`` by default.
+    """
+    select = ", ".join(["count(*)", *(_duckdb(name, kind) for name, kind in columns)])
+    rows = connection.execute(Days(day).of(select, relation)).fetchall()
+    found = {str(row[0]): named([name for name, _ in columns], row[1:]) for row in rows}
+    nothing: dict[str, Any] = {"rows": 0, **{name: (0, 0) for name, _ in columns}}
+    return found or {"": nothing}
+
+
+def named(names: Sequence[str], row: tuple[Any, ...]) -> dict[str, Any]:
     """A row of figures as ``{"rows": n, column: (values, sum)}``."""
     figures: dict[str, Any] = {"rows": int(row[0])}
-    for position, column in enumerate(table.columns):
+    for position, name in enumerate(names):
         values, total = row[1 + 2 * position : 3 + 2 * position]
-        figures[column.name] = (int(values), int(total or 0))
+        figures[name] = (int(values), int(total or 0))
     return figures
 
 

@@ -15,6 +15,7 @@ import duckdb
 
 from common.errors import PenstockError
 from common.intervals import Interval
+from ingestion.databases.checksums import Days
 from ingestion.drift.words import digits
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 
@@ -125,8 +126,8 @@ class Dialect(Protocol):
         """
         ...
 
-    def checksums(self, table: TableSpec) -> str:
-        """The query for one row of checksums, see ``ingestion/databases/checksums.py``."""
+    def checksums(self, table: TableSpec, days: Days | None = None) -> str:
+        """The query for one row of checksums, or one a day, see ``ingestion/databases/checksums.py``."""
         ...
 
     def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:  # noqa: ARG002

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from common.intervals import Interval, local_bounds
+from ingestion.databases.checksums import Days
 from ingestion.databases.dialect import DatabaseColumn, Dialect, Session
 from ingestion.databases.mysql_casts import cast
 from ingestion.databases.mysql_checksums import mysql_query
@@ -96,7 +97,7 @@ class MysqlDialect(Dialect):
             f"FROM {self.relation(table)} WHERE {where} AND ({bad}) IS TRUE"
         )
 
-    def checksums(self, table: TableSpec) -> str:
+    def checksums(self, table: TableSpec, days: Days | None = None) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         known = self._known.get(table.name, {})
         values = {}
@@ -105,7 +106,7 @@ class MysqlDialect(Dialect):
                 cast(known[spec.in_source], spec.type) if spec.policy == "cast" and spec.in_source in known else None
             )
             values[spec.name] = found.fitting if found else quoted(spec.in_source)
-        return mysql_query(table, self.relation(table), values)
+        return mysql_query(table, self.relation(table), values, days=days)
 
     def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:
         """See :class:`ingestion.databases.dialect.Dialect`.

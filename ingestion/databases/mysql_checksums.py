@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ingestion.databases.checksums import Days
 from ingestion.spec import TableSpec
 
 
-def mysql_query(table: TableSpec, relation: str, values: Mapping[str, str]) -> str:
+def mysql_query(table: TableSpec, relation: str, values: Mapping[str, str], *, days: Days | None = None) -> str:
     """One row: ``total``, then for each column the count of values and the sum of their hashes.
 
     Args:
         table: the table.
         relation: its quoted name.
         values: SQL of each column's value, by its name in the lake.
+        days: one row for each day, which stands before the others.
     """
-    terms = ", ".join(_term(values[column.name], column.type, n) for n, column in enumerate(table.columns))
-    return f"SELECT COUNT(*) AS total, {terms} FROM {relation}"
+    terms = [_term(values[column.name], column.type, n) for n, column in enumerate(table.columns)]
+    select = ", ".join(["COUNT(*) AS total", *terms])
+    return days.of(select, relation) if days else f"SELECT {select} FROM {relation}"
 
 
 def _term(column: str, kind: str, position: int) -> str:

@@ -113,13 +113,14 @@ class PostgresDialect(Dialect):
             f"FROM {self.relation(table)} AS _source WHERE {where} AND ({bad}) IS TRUE"
         )
 
-    def checksums(self, table: TableSpec) -> str:
+    def checksums(self, table: TableSpec, days: checksums.Days | None = None) -> str:
         """See :class:`ingestion.databases.dialect.Dialect`."""
         known = self._known_columns(table)
         return checksums.postgres_query(
             table,
             {spec.name: _fitting(known[spec.in_source], spec) for spec in table.columns if spec.in_source in known},
             charset=next((column.charset for column in known.values()), ""),
+            days=days,
         )
 
     def keys(self, session: Session, table: TableSpec) -> tuple[tuple[str, ...], ...]:

@@ -45,6 +45,7 @@ from ingestion.reader import check_interval, partition_key
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
+from lake.paths import WHOLE
 from lake.schema import PARTITION_COLUMN
 from lake.sql import literal
 
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _REJECTS_AT_ONCE = 10_000
+
+_INTERVALS_BY_INDEX = 40
+"""Intervals that are asked for one by one, which an index can answer; for more the whole table is read once."""
 
 
 class DatabaseReader:
@@ -177,7 +181,27 @@ class DatabaseReader:
         """See :meth:`ingestion.reader.SourceReader.source_checksums`."""
         try:
             read = comparable(self._schema.compare(self._connected, table)[1])
-            return checksums.named(read, self._connected.rows(self._dialect.checksums(read))[0])
+            names = [column.name for column in read.columns]
+            return checksums.named(names, self._connected.rows(self._dialect.checksums(read))[0])
+        except duckdb.Error as error:
+            raise self._connected.translated(error, table, None) from None
+
+    def checksums_by_day(
+        self, table: TableSpec, intervals: Sequence[Interval], *, columns: bool
+    ) -> dict[str, dict[str, Any]]:
+        """See :meth:`ingestion.reader.ComparesKeys.checksums_by_day`."""
+        try:
+            read = comparable(self._schema.compare(self._connected, table)[1])
+            asked = read if columns else read.model_copy(update={"columns": ()})
+            names = [column.name for column in asked.columns]
+            if not table.partitioned:
+                row = self._connected.rows(self._dialect.checksums(asked))[0]
+                return {WHOLE: checksums.named(names, row)}
+            wanted = [f"({self._dialect.interval(self._spec, read, interval)})" for interval in intervals]
+            few = len(wanted) <= _INTERVALS_BY_INDEX
+            days = checksums.Days(self._comparing.day(self._spec, read), " OR ".join(wanted) if few else "1 = 1")
+            rows = self._connected.rows(self._dialect.checksums(asked, days))
+            return {str(row[0]): checksums.named(names, row[1:]) for row in rows}
         except duckdb.Error as error:
             raise self._connected.translated(error, table, None) from None
 

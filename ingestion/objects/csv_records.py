@@ -56,7 +56,7 @@ def load_records(
             problem = _problem(fields, lines, part, width) if fields else None
             if problem:
                 raw = b"".join(lines.record)
-                reject(Broken(lines.first, offset_of(lines.offset_bytes), problem, _text(raw, part.text)))
+                reject(_broken(lines.first, offset_of(lines.offset_bytes), problem, raw, part.text))
             elif fields:
                 values = [None if n is None or fields[n] in nulls else fields[n] for n in positions]
                 rows.append(part.name, lines.first, values, sum(map(len, lines.record)))
@@ -86,11 +86,11 @@ def _unparsed(lines: Lines, text: Transcoder, offset_of: Offsets, problem: str) 
         found, at = [], lines.offset_bytes
         for n, raw in enumerate(lines.record):
             if raw.strip():
-                found.append(Broken(lines.first + n, offset_of(at), reason, _text(raw, text)))
+                found.append(_broken(lines.first + n, offset_of(at), reason, raw, text))
             at += len(raw)
         return found
     reason = "a line end inside a line" if "new-line" in problem else "text behind a closing quote"
-    return [Broken(lines.first, offset_of(lines.offset_bytes), reason, _text(b"".join(lines.record), text))]
+    return [_broken(lines.first, offset_of(lines.offset_bytes), reason, b"".join(lines.record), text)]
 
 
 def _too_long(lines: Lines, part: Part, offset_of: Offsets, layout: Objects) -> Broken:
@@ -115,3 +115,8 @@ def shown_start(raw: bytes, text: Transcoder) -> str:
 
 def _text(raw: bytes, text: Transcoder) -> str:
     return text.shown(raw.removesuffix(b"\n").removesuffix(b"\r"))
+
+
+def _broken(line: int, offset_bytes: int, reason: str, raw: bytes, text: Transcoder) -> Broken:
+    record = raw.removesuffix(b"\n").removesuffix(b"\r")
+    return Broken(line, offset_bytes, reason, text.shown(record), raw=text.kept_bytes(record))

@@ -101,3 +101,24 @@ class Transcoder:
             return utf8.decode("utf-8", "backslashreplace")
         text = utf8.decode("utf-8", "surrogatepass")
         return _KEPT_CHARACTER.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
+
+    def kept_bytes(self, utf8: bytes) -> bytes | None:
+        """The bytes of this part of the text as its object has them, if some are no character; else None."""
+        if self._codec == "utf-8":
+            return None if _is_utf8(utf8) else utf8
+        text = utf8.decode("utf-8", "surrogatepass")
+        if not _KEPT_CHARACTER.search(text):
+            return None
+        pieces = re.split(f"({_KEPT_CHARACTER.pattern})", text)
+        return b"".join(
+            bytes([ord(piece) - 0xDC00]) if _KEPT_CHARACTER.fullmatch(piece) else piece.encode(self._codec)
+            for piece in pieces
+        )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -108,7 +108,8 @@ def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[Column
                 rule, reason = "exact_value", "; ".join(problems)
             except _NoRecord as problem:
                 reason = str(problem)
-            reject(Broken(lines.number, offset_of(lines.offset_bytes), reason, part.text.shown(raw.rstrip()), rule))
+            text, kept = part.text.shown(raw.rstrip()), part.text.kept_bytes(raw.rstrip())
+            reject(Broken(lines.number, offset_of(lines.offset_bytes), reason, text, rule, kept))
     rows.flush(part.name)
     return list(seen)
 

@@ -6,6 +6,7 @@ spills to disk; typed values are made from it in one place (``convert.py``).
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Broken:
         reason: what is wrong with it.
         text: the text, undecodable bytes written as ``\xff``.
         rule: the rule it waits under; by default the format's own.
+        raw: its bytes, where ``text`` cannot say them.
     """
 
     line: int
@@ -44,6 +46,7 @@ class Broken:
     reason: str
     text: str
     rule: str | None = None
+    raw: bytes | None = None
 
 
 Reject = Callable[[Broken], None]
@@ -112,13 +115,16 @@ class Rejects:
             text = record.text
             if self._characters + len(text) > MAX_BROKEN_CHARACTERS:
                 text = text[:_SHOWN_CHARACTERS]
-            self._characters += len(text)
+            told = {form: text}
+            if record.raw is not None and text is record.text:
+                told["base64"] = base64.b64encode(record.raw).decode()
+            self._characters += sum(map(len, told.values()))
             self.rows.append(
                 {
                     "rule": record.rule or f"{form}_record",
                     "reason": record.reason,
                     "position": f"{key} line {record.line} byte {record.offset_bytes}",
-                    "row": json.dumps({form: text}, ensure_ascii=False),
+                    "row": json.dumps(told, ensure_ascii=False),
                 }
             )
             if len(self.rows) > MAX_BROKEN:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ingestion.spec import ColumnSpec
-from lake.schema import resolve_type
+from lake.schema import Column, resolve_type
 from lake.sql import identifier, literal
 
 _YEAR = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])"
@@ -24,7 +24,7 @@ _NUMBER = r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*"
 _NO_NUMBER = r"(?i)\s*[+-]?(?:nan|inf|infinity)\s*"
 
 
-def exact_cast(column: ColumnSpec) -> str:
+def exact_cast(column: ColumnSpec | Column) -> str:
     """SQL for one column of text.
 
     A plain TRY_CAST would round ``1.5`` to an integer and ``1.239`` to two decimals, cut the time off a day and the

@@ -82,6 +82,7 @@ def describe(dag: Any) -> dict[str, Any]:
         "waits_for": sorted(asset.name for asset in condition.objects)
         if (condition := getattr(dag.timetable, "asset_condition", None))
         else [],
+        "params": {name: dag.params[name] for name in dag.params},
         "tasks": {task.task_id: describe_task(task) for task in dag.tasks},
     }
 

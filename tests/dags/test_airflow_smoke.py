@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,8 @@ import pytest
 from common.errors import TerminalError, UsageError
 from common.settings import Settings
 from lake.paths import TableId
-from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun
+from penstock import backfill_airflow
+from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun, wait_for
 from penstock.backfill_plan import Wish
 from penstock.backfill_run import run_backfill
 from penstock.build import pin_lake
@@ -159,6 +161,23 @@ def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
     assert after[-1].manifest["changed_keys"]["flights"] == ["2013-05-01", "2013-05-02", "2013-05-03", "2013-05-04"]
     assert not [run for run in api.runs(BUILD) if str(run.partition_key).startswith("2013-05")]
     assert summary["not_done"] == []
+
+
+def test_a_paused_backfill_starts_nothing_and_a_cancelled_one_ends_and_is_not_found_again(api: AirflowApi) -> None:
+    wish = Wish(("flights",), "2013-06-01", "2013-06-03")
+    run = backfill_airflow.start(api, wish, datetime.now(UTC))
+    assert backfill_airflow.control(api, "pause")["state"] == "paused"
+
+    def has_looked() -> bool:
+        tasks = api.task_instances(BACKFILL, run.run_id)
+        return any(task.task_id == "ingest" and task.state == "up_for_reschedule" for task in tasks)
+
+    assert wait_for(has_looked, 120)
+    assert api.runs("ingest_flightops", carrying=run.run_id) == []
+    assert backfill_airflow.control(api, "cancel", run.run_id)["state"] == "cancelled"
+    with pytest.raises(UsageError, match="has ended"):
+        backfill_airflow.control(api, "resume", run.run_id)
+    assert backfill_airflow.find(api, wish) is None
 
 
 def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from common.settings import process_environment
 from dags.penstock_dags.specs import load_schedules
+from penstock.backfill_plan import Wish
 from penstock.scheduler import pools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,30 @@ def test_one_task_at_a_time_builds_or_publishes(seen: dict[str, Any]) -> None:
     slots, _ = pools(4)["warehouse"]
     assert [tasks[name]["pool_slots"] for name in ("refine", "build", "publish")] == [1, slots, slots]
     assert tasks["publish"]["priority_weight"] > tasks["build"]["priority_weight"] > tasks["refine"]["priority_weight"]
+
+
+def test_a_backfill_shares_no_pool_with_live_runs_but_that_of_the_one_warehouse_and_is_last_there(
+    seen: dict[str, Any],
+) -> None:
+    tasks = seen["dags"]["backfill"]["tasks"]
+    assert {name: task["pool"] for name, task in tasks.items() if task["pool"] != "backfill"} == {
+        "build": "warehouse",
+        "publish": "warehouse",
+    }
+    live = seen["dags"]["build_warehouse"]["tasks"]
+    assert tasks["build"]["priority_weight"] <= min(task["priority_weight"] for task in live.values())
+    assert "source_load" in {task["pool"] for task in seen["dags"]["ingest_flightops"]["tasks"].values()}
+
+
+def test_the_form_of_a_backfill_asks_for_what_the_command_line_asks_for(seen: dict[str, Any]) -> None:
+    wish = Wish(("flights",), "2013-01-01", "2013-01-02").to_dict()
+    assert set(seen["dags"]["backfill"]["params"]) == {*wish, "dry_run"}
+    assert {name: value for name, value in seen["dags"]["backfill"]["params"].items() if name in wish} == {
+        **wish,
+        "targets": [],
+        "start": "",
+        "end": "",
+    }
 
 
 def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str, Any]) -> None:

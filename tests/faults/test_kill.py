@@ -34,6 +34,7 @@ from penstock.run import run
 from penstock.status import lake_tables
 from tests.command_line import CommandLine
 from tests.forked import Process
+from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
 from warehouse.releases import Releases
 
@@ -218,7 +219,8 @@ TRIALS = [
 
 
 def test_every_point_there_is_has_a_trial() -> None:
-    assert {point for _, point, _ in TRIALS} | {point for point, _ in versions_trials} == set(POINTS)
+    others = {point for point, _ in (*versions_trials, *replay_trials)}
+    assert {point for _, point, _ in TRIALS} | others == set(POINTS)
 
 
 @pytest.mark.parametrize(("state", "point", "occurrence"), TRIALS)

@@ -60,4 +60,5 @@ TABLE = RefinedTable(
     inputs={"airports": "raw.flightops__airports"},
     version_column="updated_at",
     function=refine_airports,
+    unchanged={refined: raw for raw, refined in _NAMES.items()},
 )

@@ -179,4 +179,17 @@ TABLE = RefinedTable(
     reference_inputs={"airports": "raw.flightops__airports"},
     version_column="updated_at",
     function=refine_flights,
+    unchanged={
+        "carrier_code": "carrier",
+        "flight_number": "flight",
+        "tail_number": "tailnum",
+        "origin_code": "origin",
+        "destination_code": "dest",
+        "departure_delay_min": "dep_delay",
+        "arrival_delay_min": "arr_delay",
+        "air_time_min": "air_time",
+        "distance_mi": "distance",
+        "weather_hour_at": "time_hour",
+        "updated_at": "updated_at",
+    },
 )

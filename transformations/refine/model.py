@@ -28,9 +28,10 @@ class RefinedTable:
         reference_inputs: argument name -> raw lake table, read whole whatever the interval.
         version_column: the newest row of a key wins by this column; None where versions do not occur.
         function: LazyFrames by argument name -> LazyFrame, before :func:`latest_per_key`.
+        unchanged: refined column -> raw column whose values it takes over as they are: their checksums must agree.
 
     Raises:
-        SpecError: key, version or partition column is not among ``columns``.
+        SpecError: key, version, partition or unchanged column is not among ``columns``.
     """
 
     name: str
@@ -41,14 +42,15 @@ class RefinedTable:
     function: Callable[..., pl.LazyFrame]
     reference_inputs: Mapping[str, str] = field(default_factory=dict)
     version_column: str | None = None
+    unchanged: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
-        used = [*self.primary_key, *([self.version_column] if self.version_column else [])]
+        used = [*self.primary_key, *([self.version_column] if self.version_column else []), *self.unchanged]
         missing = [name for name in used if name not in names]
         if missing or not self.primary_key:
             raise SpecError(
-                f"Key or version columns {missing} are not columns of the refined table.",
+                f"Key, version or unchanged columns {missing} are not columns of the refined table.",
                 table=f"refined.{self.name}",
                 remedy=f"use some of {', '.join(names)}",
             )

@@ -51,4 +51,5 @@ TABLE = RefinedTable(
     inputs={"planes": "raw.flightops__planes"},
     version_column="updated_at",
     function=refine_planes,
+    unchanged={refined: raw for raw, refined in _NAMES.items()},
 )

@@ -63,4 +63,5 @@ TABLE = RefinedTable(
     primary_key=("station_code", "observed_at"),
     inputs={"weather": "raw.stations__weather"},
     function=refine_weather,
+    unchanged={refined: raw for raw, refined in _NAMES.items()},
 )

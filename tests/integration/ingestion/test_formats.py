@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -129,7 +130,9 @@ def test_a_byte_that_is_no_character_costs_its_record_and_says_where_it_stands(
     assert source.rows(staged, "a", "b", "object_line") == [("1", "x", 2), ("3", "y", 4)]
     [(reason, place, row)] = waiting(staged)
     assert reason.endswith(f"at byte {len('2,q'.encode(codec))} of the record")
-    assert (place, row) == (f"line 3 byte {len(before)}", {"csv": f"2,q{shown}z"})
+    line = "2,q".encode(codec) + bad + "z".encode(codec)
+    assert (place, row["csv"]) == (f"line 3 byte {len(before)}", f"2,q{shown}z")
+    assert base64.b64decode(row["base64"]) == line, "what waits is what came, byte for byte"
 
 
 def test_sixteen_bits_without_a_mark_are_not_guessed(source: FolderSource) -> None:
@@ -229,7 +232,9 @@ def test_a_json_line_that_is_no_record_waits_with_its_place(source: FolderSource
     staged = source.stage(source.spec(COLUMNS, format="jsonl"))
     assert source.rows(staged, "a", "object_line") == [(1, 1), (3, 3)]
     assert [(found, place) for found, place, _ in waiting(staged)] == [(reason, "line 2 byte 8")]
-    assert waiting(staged)[0][2] == {"json": line.decode("utf-8", "backslashreplace")}
+    row = waiting(staged)[0][2]
+    assert row["json"] == line.decode("utf-8", "backslashreplace")
+    assert base64.b64decode(row.get("base64", base64.b64encode(line))) == line
     assert staged.rows_in == 3
 
 

@@ -14,6 +14,7 @@ from lake import together as togethers
 from lake.quarantine import quarantined
 from lake.remembering import unavailable
 from lake.together import Together, publishing_together
+from penstock.records import _landed
 from tests.integration.lake.lakes import TABLE, Bench, publish_staged
 
 DAYS = ("2013-01-01", "2013-01-02", "2013-01-03")
@@ -50,6 +51,7 @@ def test_batches_that_share_a_commit_are_live_by_one_snapshot_each_with_its_own_
     assert snapshot.summary is not None
     assert snapshot.summary["penstock.partition_key"] == ",".join(DAYS)
     assert snapshot.summary["penstock.published"] == "3"
+    assert snapshot.summary["penstock.attempts"] == ",".join(receipt.attempt for receipt in receipts)
     assert publish_staged(lake, bench.stage(ROWS[DAYS[1]], DAYS[1], lake=lake), [1]).state == "unchanged"
 
 
@@ -125,6 +127,33 @@ def test_what_waits_is_committed_when_there_is_enough_or_the_partition_comes_aga
     together.commit()
     assert by_day(local)[DAYS[0]] == [(8, "y")]
     assert [receipt.key for receipt in together.take()] == [DAYS[0]] * 2
+
+
+def test_the_ledger_finds_a_batch_that_shared_a_commit_although_it_was_replaced_since(local: Bench) -> None:
+    together = Together(local.lake)
+    add_all(local, together)
+    together.commit()
+    expected = {receipt.attempt: receipt.key for receipt in together.take()}
+    newer = local.publish([(9, "newer")], DAYS[1])
+    assert _landed(local.open(), TABLE) == {**expected, newer.attempt: DAYS[1]}
+
+
+def test_work_that_took_long_does_not_wait(local: Bench) -> None:
+    together = Together(local.lake)
+    seconds = {"extract": togethers.MOST_S}
+    publish_staged(local.lake, local.stage(ROWS[DAYS[0]], DAYS[0]), [1], together=together, seconds=seconds)
+    assert by_day(local)[DAYS[0]] == GOOD[DAYS[0]]
+    assert len(together.take()) == 1
+
+
+def test_what_waits_of_a_table_is_committed_before_somebody_reads_it(local: Bench) -> None:
+    together = Together(local.lake)
+    add_all(local, together)
+    together.settle(["raw.shop__customers"])
+    assert by_day(local) == {day: [] for day in DAYS}
+    together.settle([str(TABLE)])
+    assert by_day(local) == GOOD
+    assert len(together.take()) == 3
 
 
 def test_finished_batches_are_committed_although_the_next_one_fails(local: Bench) -> None:

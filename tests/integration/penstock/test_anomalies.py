@@ -34,7 +34,7 @@ def past_of_sixteen_days(bench: Bench) -> None:
 
 
 def checked(bench: Bench, count: int, *, accepted: frozenset[str] = frozenset(), **anomaly: float) -> StagedBatch:
-    anomalies = Anomalies(bench.lake, lambda _table: suite(**anomaly), accepted=accepted, run_id="run")
+    anomalies = Anomalies(bench.lake, lambda _name: suite(**anomaly), accepted=accepted, run_id="run")
     return anomalies.check(bench.stage([(n, "y") for n in range(count)], LAST.isoformat()))
 
 
@@ -68,7 +68,7 @@ def test_too_short_a_past_and_rows_that_are_there_already_are_no_news(shop: Benc
 
 
 def test_the_past_is_read_once_a_run_and_grows_with_it(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    anomalies = Anomalies(shop.lake, lambda _table: suite(), accepted=frozenset(), run_id="run")
+    anomalies = Anomalies(shop.lake, lambda _name: suite(), accepted=frozenset(), run_id="run")
     read: list[TableId] = []
     real = shop.lake.live
 

@@ -15,6 +15,7 @@ from common.errors import IntervalError, UnknownName
 from common.settings import Settings
 from lake.paths import TableId
 from penstock.backfill import Plan, plan_backfill, summarize
+from penstock.backfill_airflow import unwanted
 from penstock.backfill_local import run_local
 from penstock.backfill_plan import Wish
 from penstock.embedded import EmbeddedServices
@@ -75,6 +76,10 @@ def test_an_empty_lake_has_no_history_and_wants_whole_tables_first(tmp_path: Pat
     settings = Settings.load({}, home=tmp_path / "state", connections=services.connections)
     found = plan(settings, replace(WISH, targets=("flights",), newest_first=True))
     first, *rest = found.sources["flightops"]
+    plan_json = json.loads(json.dumps(found.to_dict()))
+    assert plan_json == found.to_dict(), "what goes through Airflow comes back the same"
+    assert unwanted(plan_json, "flightops", first) == ["announce"]
+    assert unwanted(plan_json, "flightops", rest[0]) == ["ingest_snapshots", "announce"]
     assert (first.keys, set(first.tables)) == (["2013-02-08"], {"planes", "airlines", "airports", "flights"})
     assert [(span.keys, span.tables) for span in rest] == [(WISH.days[:-1], ("flights",))]
     assert found.work_s_expected is None

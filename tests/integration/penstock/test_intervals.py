@@ -146,7 +146,7 @@ def test_a_refused_day_has_failed_until_a_batch_of_it_is_published(
     failed = days.states(RAW)
     assert [failed[day].state for day in ("2013-02-12", "2013-02-13")] == ["failed", "failed"]
     assert failed["2013-02-12"].rows == 0
-    assert failed["2013-02-12"].reason.startswith("refused: batch_has_rows failed")
+    assert failed["2013-02-12"].reason.startswith("refused: batch_has_rows")
     assert failed["2013-02-13"].rows > 0
     assert failed["2013-02-13"].reason.endswith("the rows of before are still there")
     changed_suite("kwargs: {min_value: 1}", "kwargs: {min_value: 2}")

@@ -14,7 +14,7 @@ import pytest
 from common.errors import GateRefused, UnknownName
 from common.settings import Settings
 from lake.publish import identify, publish
-from penstock import quality_facts
+from penstock import quality_facts, quality_samples
 from penstock.pipeline import Pipeline
 from penstock.quality_pages import find_pages, pages_folder, write_pages
 from penstock.records import record
@@ -132,6 +132,19 @@ def test_a_page_says_what_was_judged_and_why(shop: Bench) -> None:
     assert "<polyline" in found["index.html"]
 
 
+def test_a_batch_leads_to_great_expectations_own_result_where_it_is_kept(shop: Bench) -> None:
+    for path in Path(shop.settings.lake_uri).glob("ops/receipts/raw.shop__orders/2013-01-01/*.json"):
+        receipt = json.loads(path.read_text())
+        receipt["verdict"]["validation"] = "ops/validations/raw.shop__orders/2013-01-01/x.json"
+        path.write_text(json.dumps(receipt))
+    page = Elements(pages(shop)[PAGE])
+    (link,) = [str(a["href"]) for tag, a in page.found if tag == "a" and "validations" in str(a.get("href"))]
+    folder = pages_folder(Pipeline(shop.settings)) / "run-1"
+    assert (folder / link).resolve() == Path(
+        shop.settings.lake_uri
+    ) / "ops/validations/raw.shop__orders/2013-01-01/x.json"
+
+
 @pytest.mark.parametrize("pii", ["true", "suspected"])
 def test_personal_data_is_on_no_page(shop: Bench, pii: str) -> None:
     (shop.settings.sources / "shop.yml").write_text(SPEC.replace("PII", pii))
@@ -139,7 +152,7 @@ def test_personal_data_is_on_no_page(shop: Bench, pii: str) -> None:
         assert "alert" not in text, name
         assert "ccc" not in text, name
     page = Elements(pages(shop)[PAGE]).text
-    assert quality_facts.MASK in page
+    assert quality_samples.MASK in page
     assert "Personal or possibly personal, not shown: note" in re.sub(r"\s+", " ", page)
     assert "row 0" in page, "that there is a bad row is no secret"
 
@@ -149,10 +162,10 @@ def test_what_a_rule_observed_of_a_personal_column_is_a_count() -> None:
         quality_facts.RuleFacts("a", None, "unexpected_rows_expectation", "info", True, observed_last=text)
         for text in ('{"unexpected_count": 2, "partial_unexpected": ["Ann", "Bob"]}', '["Ann"]', "")
     ]
-    quality_facts._mask_observed(rules, {"id"})
+    quality_samples._mask_observed(rules, {"id"})
     assert [json.loads(rules[0].observed_last), *(rule.observed_last for rule in rules[1:])] == [
         {"unexpected_count": 2, "partial_unexpected": []},
-        quality_facts.MASK,
+        quality_samples.MASK,
         "",
     ]
 
@@ -171,8 +184,9 @@ def test_the_pages_of_the_newest_runs_are_kept_and_latest_is_the_newest(shop: Be
 
 
 def test_a_page_grows_with_the_intervals_only_so_far(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for constant in ("INTERVALS", "RECENT", "SAMPLE_ROWS"):
+    for constant in ("INTERVALS", "RECENT"):
         monkeypatch.setattr(quality_facts, constant, 2)
+    monkeypatch.setattr(quality_samples, "SAMPLE_ROWS", 2)
     for day in range(4, 9):
         shop.publish([(0, "bad"), (1, "good")], f"2013-01-0{day}", rejected=[0])
     page = pages(shop)[PAGE]
@@ -180,7 +194,7 @@ def test_a_page_grows_with_the_intervals_only_so_far(shop: Bench, monkeypatch: p
     assert line is not None
     assert len(line[1].split()) == 2
     assert page.count("row 0") == 2
-    assert "The newest 2 of 7 in quarantine" in re.sub(r"\s+", " ", Elements(page).text)
+    assert "The newest 2 of 7 that wait in quarantine" in re.sub(r"\s+", " ", Elements(page).text)
 
 
 def test_the_command_writes_pages_and_finds_those_of_a_run(shop: Bench) -> None:
