@@ -48,7 +48,7 @@ def step(till: Till, name: str, key: int, amount: int) -> None:
             till.judge_by(amount)
 
 
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, on_update=st.sampled_from(["stays", "moves"]))
 def test_every_account_adds_up_after_any_sequence_of_runs_replays_and_discards(
     made: Callable[[], Till], steps: list[tuple[str, int, int]], on_update: str

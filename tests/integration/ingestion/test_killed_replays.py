@@ -23,7 +23,6 @@ TRIALS = [
     ("lake.publish.before_commit", 1),
     ("lake.publish.after_commit", 1),
     ("lake.rework.before_commit", 1),
-    ("lake.publish.before_commit", 2),
     ("lake.publish.after_commit", 2),
 ]
 OLD = [(DAY, 1, 10), (DAY, 2, 20), (DAY, 3, 30)]
