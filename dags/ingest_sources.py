@@ -53,6 +53,8 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             key = require_key(partition_key, source.dag_id)
             if table not in dag_run.conf.get("tables", [table]):
                 raise AirflowSkipException(f"This backfill does not want {table} for {key}.")
+            if dag_run.run_type == "backfill":
+                steps.give_way()
             late = dag_run.run_type == "scheduled"  # a backfill or a manual run replaces its own key and nothing else
             return steps.ingest(source.name, table, key, connection=source.connection, late=late)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import BuildFailed, DataRejected, TransientError, UsageError
 from dags.penstock_dags.connections import airflow_address
-from dags.penstock_dags.steps import pipeline_for
+from dags.penstock_dags.steps import give_way, pipeline_for
 
 if TYPE_CHECKING:
     from penstock.airflow_api import AirflowApi
@@ -66,6 +66,7 @@ def refine(piece: Mapping[str, Any]) -> dict[str, int]:
     A refused interval does not keep the others from being published: all are tried, then the first refusal is raised
     with the others as notes.
     """
+    give_way()
     pipeline, refusals, counted = pipeline_for(set()), list[DataRejected](), {"published": 0, "unchanged": 0}
     for key in piece["keys"]:
         try:

@@ -7,6 +7,7 @@ executor has loaded those modules before it forked (``executor.py``) the import 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 _COUNTS = ("published", "quarantined", "deduplicated")
 
 log = logging.getLogger(__name__)
+
+
+def give_way() -> None:
+    """Let the processes of live runs go first on this machine; a pool bounds how many run, not who gets the processor.
+
+    Side effects: the rest of this task's process, which ends with the task, has a lower priority.
+    """
+    os.nice(10)
 
 
 def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
