@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def make_files(folder: Path, generator: Path, scale: float) -> int:
-    """``good.parquet``, ``bad.parquet`` and ``small.parquet``, written as batches are staged; the rows of the first."""
+    """The good rows, the bad ones, and a thousand of each, written as batches are staged; the rows of the first."""
     tpch.say(f"generating {tpch.TABLE} at scale factor {scale:g} ...")
     command = [str(generator), "parquet", "--scale-factor", f"{scale:g}", "--tables", tpch.TABLE]
     subprocess.run([*command, "--output-dir", str(folder)], check=True, stdout=subprocess.DEVNULL)
@@ -82,6 +82,7 @@ def make_files(folder: Path, generator: Path, scale: float) -> int:
         "good": f"from {made}",
         "bad": f"from ({gate_checks.BAD_ROWS.format(rows=made)})",
         "small": f"from {made} limit 1000",
+        "small-bad": f"from ({gate_checks.BAD_ROWS.format(rows=f'(from {made} limit 1000)')})",
     }
     with duckdb.connect(config={"memory_limit": "2GB", "threads": 2}) as connection:
         for name, rows in queries.items():

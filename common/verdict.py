@@ -93,6 +93,8 @@ class Verdict:
         policy: the suite's policy.
         policy_signed: who chose the policy and why, where it is one that needs a name.
         accepted: who published a refused batch all the same, and why.
+        rejected_rows: Parquet file with exactly the rejected rows and their ``file_row_number``, where the gate has
+            kept them: to look them up in the staged files then is not needed. It is the gate's until its next audit.
         validation_json: Great Expectations' own result of the suite, as its own JSON; the lake keeps it as it is.
     """
 
@@ -107,6 +109,7 @@ class Verdict:
     policy_signed: Signed | None = None
     accepted: Signed | None = None
     validation_json: str = ""
+    rejected_rows: str = field(default="", compare=False)
 
     @property
     def publishable(self) -> bool:

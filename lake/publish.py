@@ -14,7 +14,9 @@ between the two commits shows neither.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import duckdb
 
@@ -26,7 +28,8 @@ from lake.lake import Lake, checksum_of
 from lake.merge import Merge
 from lake.paths import engine_path, new_attempt
 from lake.quarantine import commit_quarantine, quarantine_rows
-from lake.sql import parquet_relation
+from lake.schema import Column
+from lake.sql import identifier, literal, parquet_relation
 from lake.together import Prepared, Together, commit_prepared
 from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
 
@@ -196,7 +199,7 @@ def _commit_quarantine(
     columns, _ = lake.columns(staged.table)
     rows = quarantine_rows(
         connection,
-        _numbered(connection, lake, staged),
+        rejected_relation(verdict, columns) or _numbered(connection, lake, staged),
         columns,
         verdict=verdict,
         early_rejects=staged.early_rejects,
@@ -204,6 +207,19 @@ def _commit_quarantine(
         quarantined_at=lake.clock(),
     )
     commit_quarantine(connection, lake, staged.table, receipt, f"({rows})")
+
+
+def rejected_relation(verdict: Verdict, columns: Sequence[Column]) -> str:
+    """A relation over the rejected rows as the gate has kept them, if it has; else empty.
+
+    Args:
+        verdict: of the gate's last audit.
+        columns: the table's.
+    """
+    if not verdict.rejected_rows or not Path(verdict.rejected_rows).exists():
+        return ""
+    typed = ", ".join(f"CAST({identifier(c.name)} AS {c.duckdb}) AS {identifier(c.name)}" for c in columns)
+    return f"(SELECT file_row_number, {typed} FROM read_parquet({literal(verdict.rejected_rows)}))"
 
 
 def _without_rejects(

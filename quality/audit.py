@@ -52,10 +52,17 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Audit:
-    """All rules' outcomes on one batch. The bad rows stay in the flags table of the connection."""
+    """All rules' outcomes on one batch. The bad rows stay in the flags table of the connection.
+
+    Attributes:
+        judgements: one per rule.
+        rows_checked: rows of the batch.
+        keeps_rows: whether the flags table also has the rows that may be rejected.
+    """
 
     judgements: tuple[Judgement, ...]
     rows_checked: int
+    keeps_rows: bool = False
 
 
 def audit(plan: Plan, engine: DuckDBExecutionEngine, deadline: Deadline) -> Audit:
@@ -100,7 +107,7 @@ class _Run:
             self._take(step)
         self._deadline.doing = self._plan.row_rules_in_words()
         self._find_bad_rows()
-        return Audit(tuple(self._judge_rule(item) for item in self._plan.rules), rows)
+        return Audit(tuple(self._judge_rule(item) for item in self._plan.rules), rows, bool(self._plan.kept))
 
     def _scalar(self, query: str) -> int:
         row = self._connection.execute(query).fetchone()
@@ -153,7 +160,7 @@ class _Run:
         if not tests:
             return
         try:
-            self._connection.execute(flag_statement(list(tests.values())))
+            self._connection.execute(flag_statement(list(tests.values()), self._plan.kept, self._plan.rejecting))
         except duckdb.Error:
             self._deadline.check()
             for number, test in tests.items():
@@ -162,7 +169,7 @@ class _Run:
                 except duckdb.Error as error:
                     self._deadline.check()
                     self._break(tests, number, describe(error))
-            self._connection.execute(flag_statement(list(tests.values())))
+            self._connection.execute(flag_statement(list(tests.values()), self._plan.kept, self._plan.rejecting))
         # Most tests of most batches fail on no row: asking for those alone spares two aggregates for each other one.
         failed = failed_tests(self._connection.execute(failed_statement(len(tests))).fetchone() or ())
         row = self._connection.execute(count_statement(failed)).fetchone() or () if failed else ()

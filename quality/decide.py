@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
 from common.verdict import REJECTS_SCHEMA, RuleResult, Signed, Verdict
-from quality.flags import reject_statement
+from quality.flags import kept_statement, lost_statement, reject_statement
 from quality.suite import Suite
 
 if TYPE_CHECKING:
@@ -35,14 +36,38 @@ extract that is broken does not drain into quarantine."""
 
 def find_rejects(connection: duckdb.DuckDBPyConnection, suite: Suite, audit: Audit) -> pa.Table:
     """The rows that critical rules reject, read off the flags table; none where the policy is ``warn``."""
-    critical = {
+    critical = _rejecting(suite, audit)
+    if not critical:
+        return REJECTS_SCHEMA.empty_table()
+    return connection.execute(reject_statement(critical)).to_arrow_table().cast(REJECTS_SCHEMA)
+
+
+def keep_rejected_rows(connection: duckdb.DuckDBPyConnection, suite: Suite, audit: Audit, path: Path) -> bool:
+    """Write the rejected rows themselves to a Parquet file, where the flag pass has kept every one of them.
+
+    Returns:
+        Whether it did.
+    """
+    critical = _rejecting(suite, audit)
+    if not critical or not audit.keeps_rows:
+        return False
+    lost = connection.execute(lost_statement(critical)).fetchone()
+    if lost is None or lost[0]:
+        return False  # broke only a rule on duplicates, or a query
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection.execute(kept_statement(critical, str(path)))
+    return True
+
+
+def _rejecting(suite: Suite, audit: Audit) -> dict[int, str]:
+    """Rule ids by test number, of rules that reject rows of this batch."""
+    if suite.policy == "warn":
+        return {}
+    return {
         judgement.test: judgement.result.rule
         for judgement in audit.judgements
         if judgement.test is not None and _rejects_rows(judgement.result)
     }
-    if not critical or suite.policy == "warn":
-        return REJECTS_SCHEMA.empty_table()
-    return connection.execute(reject_statement(critical)).to_arrow_table().cast(REJECTS_SCHEMA)
 
 
 def _rejects_rows(result: RuleResult) -> bool:

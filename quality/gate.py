@@ -15,9 +15,12 @@ import os
 import tempfile
 import threading
 import time
+import uuid
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +31,7 @@ from common.verdict import Verdict
 from lake.schema import Column
 from quality import relation
 from quality.deadline import Deadline, OutOfTime
-from quality.decide import decide, find_rejects
+from quality.decide import decide, find_rejects, keep_rejected_rows
 from quality.suite import Suite
 
 if TYPE_CHECKING:
@@ -38,6 +41,19 @@ if TYPE_CHECKING:
 
 _PLANS_KEPT = 128
 _ONE_AT_A_TIME = threading.RLock()  # GX shared by threads gave wrong results without an error (measured)
+
+
+class _Kept:
+    """The file of the last audit's rejected rows; gone with the next audit, the gate or the process."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def clear(self) -> None:
+        """Delete it if there is one."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+        self.path = None
 
 
 class Gate:
@@ -67,6 +83,8 @@ class Gate:
         self._timeout_s = timeout_s
         self._own: duckdb.DuckDBPyConnection | None = None
         self._engine: DuckDBExecutionEngine | None = None
+        self._kept = _Kept()
+        weakref.finalize(self, self._kept.clear)
         self._plans: OrderedDict[tuple[str, ...], Plan] = OrderedDict()
 
     def audit_files(
@@ -106,9 +124,11 @@ class Gate:
                 schema = relation.show_files(used, files, columns)
                 audit = self._audit(suite, schema, used, parameters or {}, deadline)
                 rejects = find_rejects(used, suite, audit)
+                kept = self._keep(used, suite, audit)
             finally:
                 relation.hide(used, suite)
-            return decide(suite, audit, rejects, time.perf_counter() - started, rejected_before)
+            verdict = decide(suite, audit, rejects, time.perf_counter() - started, rejected_before)
+            return replace(verdict, rejected_rows=kept)
 
     def audit_database(
         self, suites: Mapping[str, Suite], database: Path, *, parameters: Mapping[str, Any] | None = None
@@ -147,6 +167,7 @@ class Gate:
     def close(self) -> None:
         """Close the gate's own DuckDB. The gate can be used again."""
         with _ONE_AT_A_TIME:
+            self._kept.clear()
             self._engine = None
             if self._own is not None:
                 self._own.close()
@@ -186,6 +207,13 @@ class Gate:
             finally:
                 if borrowed is not None:
                     borrowed.close()
+
+    def _keep(self, connection: duckdb.DuckDBPyConnection, suite: Suite, audit: Audit) -> str:
+        """The file with the batch's rejected rows, or nothing. Each has a name of its own: engines remember files."""
+        self._kept.clear()
+        path = self._spill_directory / f"rejected-{uuid.uuid4().hex}.parquet"
+        self._kept.path = path
+        return str(path) if keep_rejected_rows(connection, suite, audit, path) else ""
 
     def _own_connection(self) -> duckdb.DuckDBPyConnection:
         if self._own is None:

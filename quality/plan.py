@@ -39,6 +39,9 @@ from quality.suite import Rule, Suite
 _PIECES_OF_SQL = (".condition", ".map", ".aggregate_fn")
 _COLUMN_UNIQUE, _COMPOUND_UNIQUE = "column_values.unique", "compound_columns.unique"
 _ROW_COUNT = "count(*)"
+_MOST = 0.8
+"""Share of the columns that rules must read, so that reading the others as well costs little."""
+
 _ROWS_METRIC, _COLUMNS_METRIC = "table.row_count", "table.columns"
 
 Metrics = dict[MetricConfigurationID, Any]
@@ -89,6 +92,7 @@ class Plan:
     """Everything about auditing one suite on one schema, except the rows."""
 
     suite: Suite
+    columns: tuple[str, ...] = ()
     rules: list[RulePlan] = field(default_factory=list)
     tests: list[RowTest] = field(default_factory=list)
     late: dict[int, MetricConfiguration] = field(default_factory=dict)
@@ -96,6 +100,20 @@ class Plan:
     facts: dict[str | None, dict[MetricConfigurationID, str]] = field(default_factory=dict)
     queries: list[tuple[str, MetricConfigurationID, str]] = field(default_factory=list)
     steps: list[MetricConfiguration] = field(default_factory=list)
+
+    @cached_property
+    def rejecting(self) -> frozenset[int]:
+        """Numbers of the tests whose rows may be rejected."""
+        if self.suite.policy == "warn" or not self.columns:
+            return frozenset()
+        critical = (item for item in self.rules if item.rule.severity == "critical")
+        return frozenset(item.test for item in critical if item.test is not None)
+
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that the flag pass keeps of rows that may be rejected: all, if it reads most of them anyway."""
+        read = {column for item in self.rules if item.test is not None for column in item.columns}
+        return self.columns if self.rejecting and len(read) >= _MOST * len(self.columns) else ()
 
     def row_rules_in_words(self) -> str:
         """What the flag pass judges; of its rules the queries are named, which alone can be slow."""
@@ -125,7 +143,7 @@ class Planner:
         self._parameters = parameters
         self._graph = ValidationGraph(execution_engine=engine)
         self._types = _describe(engine.connection, f"SELECT * FROM {BATCH_VIEW}")
-        self._plan = Plan(suite)
+        self._plan = Plan(suite, tuple(self._types))
         self._promised: set[MetricConfigurationID] = set()
         self._seen: set[MetricConfigurationID] = set()
 
