@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from datetime import UTC, date, datetime, time
@@ -213,7 +214,10 @@ def test_a_broken_line_waits_with_its_number_and_its_neighbours_are_read(
     assert bucket.rows(staged, "a", "b", "object_line") == [("1", "x", 2), ("4", "y", 4)]
     assert rejects(staged) == [("csv_record", reason, f"{bucket.key()} line 3 byte 8")]
     row = str(staged.early_rejects.column("row")[0])
-    assert json.loads(row) == {"csv": line.decode("utf-8", "backslashreplace")}
+    told = json.loads(row)
+    assert told["csv"] == line.decode("utf-8", "backslashreplace")
+    is_text = line.decode("utf-8", "ignore").encode() == line
+    assert told.get("base64") == (None if is_text else base64.b64encode(line).decode())
     assert "\ufffd" not in row
 
 
