@@ -28,7 +28,7 @@ from lake.schema import PARTITION_COLUMN
 from penstock.lineage_events import Dataset, LineageLog, Output, Parent
 
 if TYPE_CHECKING:
-    from transformations.refine.lineage import ColumnLineage
+    from transformations.column_lineage import ColumnLineage
     from transformations.refine.model import RefinedTable
     from warehouse.releases import Release
 

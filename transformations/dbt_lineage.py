@@ -17,35 +17,19 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from common.errors import BuildFailed
-
-Source = tuple[str, str]
-"""A table, ``refined.<name>`` or a warehouse table, and one of its columns."""
+from transformations.column_lineage import ColumnLineage, Source
 
 _Parents = dict[tuple[str, ...], Mapping[str, frozenset[Source]]]
 """Relation a query reads, as (catalog, schema, name) -> column -> what it is made of."""
 
 
-@dataclass(frozen=True)
-class ModelLineage:
-    """What a warehouse table is made of.
-
-    Attributes:
-        columns: column -> the columns whose values it is computed from; empty for a constant.
-        deciding: columns that decide which rows there are and which belong together: of filters, joins, groups.
-    """
-
-    columns: Mapping[str, frozenset[Source]]
-    deciding: frozenset[Source]
-
-
-def model_lineage(manifest_path: Path, refined: Mapping[str, Sequence[str]]) -> dict[str, ModelLineage]:
-    """The lineage of every table that the models make, by name.
+def model_lineage(manifest_path: Path, refined: Mapping[str, Sequence[str]]) -> dict[str, ColumnLineage]:
+    """The lineage of every table that the models make, by name; its sources are ``refined.<name>`` or such tables.
 
     Args:
         manifest_path: dbt's ``manifest.json`` of a build.
@@ -60,11 +44,11 @@ def model_lineage(manifest_path: Path, refined: Mapping[str, Sequence[str]]) -> 
 
     manifest = json.loads(manifest_path.read_bytes())
     names = {source["unique_id"]: f"{source['schema']}.{source['name']}" for source in manifest["sources"].values()}
-    known: dict[str, ModelLineage] = {}
+    known: dict[str, ColumnLineage] = {}
     for unique_id, name in names.items():
         columns = refined.get(name.removeprefix("refined."), ())
-        known[unique_id] = ModelLineage({column: frozenset({(name, column)}) for column in columns}, frozenset())
-    tables: dict[str, ModelLineage] = {}
+        known[unique_id] = ColumnLineage({column: frozenset({(name, column)}) for column in columns}, frozenset())
+    tables: dict[str, ColumnLineage] = {}
     for model in _in_order(manifest["nodes"]):
         below = {parent: known[parent] for parent in model["depends_on"]["nodes"] if known[parent].columns}
         relations = {parent: (manifest["nodes"] | manifest["sources"])[parent]["relation_name"] for parent in below}
@@ -80,11 +64,11 @@ def model_lineage(manifest_path: Path, refined: Mapping[str, Sequence[str]]) -> 
             ) from error
         deciding = found.deciding.union(*(each.deciding for each in below.values()))
         if model["config"]["materialized"] == "view":
-            known[model["unique_id"]] = ModelLineage(found.columns, deciding)
+            known[model["unique_id"]] = ColumnLineage(found.columns, deciding)
             continue
-        tables[model["name"]] = ModelLineage(found.columns, deciding)
+        tables[model["name"]] = ColumnLineage(found.columns, deciding)
         own = {column: frozenset({(str(model["name"]), column)}) for column in found.columns}
-        known[model["unique_id"]] = ModelLineage(own, frozenset())
+        known[model["unique_id"]] = ColumnLineage(own, frozenset())
     return tables
 
 
@@ -113,12 +97,12 @@ class _Query:
         self._parents = parents
         self._statements = {cte.alias: cte.this for cte in query.ctes}
 
-    def lineage(self) -> ModelLineage:
+    def lineage(self) -> ColumnLineage:
         """Of each output column, and of the rows."""
         names = self._root.expression.named_selects
         columns = {name: self._output(self._root, place) for place, name in enumerate(names)}
         deciding = frozenset[Source]().union(*(self._deciding(scope) for scope in self._root.traverse()))
-        return ModelLineage(columns, deciding)
+        return ColumnLineage(columns, deciding)
 
     def _output(self, scope: Any, place: int) -> frozenset[Source]:
         """What the output column at a place of a query is made of."""

@@ -13,34 +13,12 @@ column depend on everything below it: too much is said then, never too little.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from transformations.column_lineage import ColumnLineage, Source
 from transformations.refine.model import RefinedTable
-
-Source = tuple[str, str]
-"""A table and one of its columns."""
-
-
-@dataclass(frozen=True)
-class ColumnLineage:
-    """What a table is made of.
-
-    Attributes:
-        columns: column -> the columns whose values it is computed from; empty for a constant.
-        deciding: columns that decide which rows there are and which belong together: of filters, joins, groups.
-    """
-
-    columns: Mapping[str, frozenset[Source]]
-    deciding: frozenset[Source]
-
-    @property
-    def tables(self) -> frozenset[str]:
-        """All tables that are read."""
-        return frozenset(table for table, _ in self.deciding.union(*self.columns.values()))
-
 
 _Columns = dict[str, frozenset[Source]]
 

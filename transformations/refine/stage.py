@@ -19,7 +19,8 @@ from lake.engine import lake_credentials
 from lake.lake import Lake
 from lake.paths import WHOLE, TableId, engine_path, new_attempt
 from lake.schema import PARTITION_COLUMN, arrow_schema
-from transformations.refine.lineage import ColumnLineage, lineage_of
+from transformations.column_lineage import ColumnLineage
+from transformations.refine.lineage import lineage_of
 from transformations.refine.model import RefinedTable, latest_per_key
 
 _WIDER = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast")

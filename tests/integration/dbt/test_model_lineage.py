@@ -10,19 +10,20 @@ import pytest
 
 from common.errors import BuildFailed
 from tests.integration.dbt.conftest import Build
-from transformations.dbt_lineage import ModelLineage, model_lineage
+from transformations.column_lineage import ColumnLineage
+from transformations.dbt_lineage import model_lineage
 from transformations.refine import REFINED
 
 REFINED_COLUMNS = {name: [column.name for column in table.columns] for name, table in REFINED.items()}
 
 
 @pytest.fixture(scope="module")
-def lineage(built: Build) -> dict[str, ModelLineage]:
+def lineage(built: Build) -> dict[str, ColumnLineage]:
     return model_lineage(built.result.manifest_path, REFINED_COLUMNS)
 
 
 def test_it_tells_of_exactly_the_tables_and_columns_that_the_warehouse_has(
-    built: Build, lineage: dict[str, ModelLineage]
+    built: Build, lineage: dict[str, ColumnLineage]
 ) -> None:
     with duckdb.connect(str(built.database), read_only=True) as connection:
         rows = connection.execute(
@@ -31,7 +32,7 @@ def test_it_tells_of_exactly_the_tables_and_columns_that_the_warehouse_has(
     assert sorted((table, column) for table, of in lineage.items() for column in of.columns) == rows
 
 
-def test_a_column_is_made_of_columns_that_exist(lineage: dict[str, ModelLineage]) -> None:
+def test_a_column_is_made_of_columns_that_exist(lineage: dict[str, ColumnLineage]) -> None:
     known = {f"refined.{name}": set(columns) for name, columns in REFINED_COLUMNS.items()}
     known |= {table: set(of.columns) for table, of in lineage.items()}
     for of in lineage.values():
@@ -55,12 +56,12 @@ def test_a_column_is_made_of_columns_that_exist(lineage: dict[str, ModelLineage]
     ],
 )
 def test_views_unions_joins_and_aggregates_are_looked_through(
-    lineage: dict[str, ModelLineage], table: str, column: str, made_of: set[tuple[str, str]]
+    lineage: dict[str, ColumnLineage], table: str, column: str, made_of: set[tuple[str, str]]
 ) -> None:
     assert lineage[table].columns[column] == made_of
 
 
-def test_what_only_decides_which_rows_there_are_is_told_apart(lineage: dict[str, ModelLineage]) -> None:
+def test_what_only_decides_which_rows_there_are_is_told_apart(lineage: dict[str, ColumnLineage]) -> None:
     assert lineage["mart_daily_route_performance"].deciding == {
         ("fct_flights", name) for name in ("scheduled_on", "origin_code", "destination_code")
     }

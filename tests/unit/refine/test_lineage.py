@@ -9,8 +9,9 @@ import pytest
 
 from lake.schema import Column
 from tests.demo_data import raw_frame
+from transformations.column_lineage import ColumnLineage
 from transformations.refine import REFINED
-from transformations.refine.lineage import ColumnLineage, lineage_of
+from transformations.refine.lineage import lineage_of
 from transformations.refine.model import RefinedTable
 
 SALES, SHOPS = "raw.shop__sales", "raw.shop__shops"
