@@ -67,13 +67,18 @@ def prepare(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(statement)
 
 
-def open_database(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that can read and write the lake's Parquet files. Take a cursor for each piece of work."""
+def open_database(settings: Settings, *, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that can read and write the lake's Parquet files. Take a cursor for each piece of work.
+
+    Args:
+        settings: where the lake is, and the limits of an engine.
+        threads: its threads; as many as the settings say by default.
+    """
     spill = settings.home / "tmp"
     spill.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(
         config={
-            "threads": settings.threads,
+            "threads": threads or settings.threads,
             "memory_limit": f"{settings.memory_limit_mb}MB",
             "temp_directory": str(spill),
             "autoinstall_known_extensions": False,

@@ -47,7 +47,7 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     """Read a staged batch once and name its content."""
     columns, field_ids = lake.columns(staged.table)
     relation = parquet_relation([engine_path(file) for file in staged.files], columns, field_ids)
-    with lake.connect() as connection:
+    with lake.connect(rows=staged.rows_staged) as connection:
         checksum = checksum_of(connection, relation)
     rows = int(checksum.split(":", 1)[0])
     if staged.early_rejected:
@@ -116,7 +116,7 @@ def publish(
     published = staged
     record = recorded(verdict, staged.table, staged.key, staged.attempt)
     try:
-        with lake.connect() as connection:
+        with lake.connect(rows=staged.rows_staged) as connection:
             published, rows = _without_rejects(connection, lake, staged, verdict, identity)
             receipt = Receipt(
                 table=str(staged.table),
