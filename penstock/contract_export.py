@@ -22,7 +22,7 @@ from quality.suite import Rule, Suite, load_suite
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
-    from transformations.dbt_columns import DeclaredTable
+    from transformations.dbt_contracts import Contract
     from transformations.refine.model import RefinedTable
 
 _ID = uuid.UUID("6f1d5a52-5a6e-4b57-9d0f-3c8f4c1f8a11")
@@ -66,9 +66,9 @@ def export(pipeline: Pipeline, table: TableId, *, version: str = "1.0.0") -> dic
         known = {TableId("refined", name): each for name, each in pipeline.refined_tables().items()}
         contract = _refined(pipeline, _known(table, known), suite)
     else:
-        from transformations.dbt_columns import declared_tables
+        from transformations.dbt_contracts import contracts
 
-        declared = {TableId("warehouse", name): each for name, each in declared_tables().items()}
+        declared = {TableId("warehouse", name): each for name, each in contracts().items()}
         contract = _warehouse(pipeline, _known(table, declared), suite)
     contract = {
         "apiVersion": STANDARD,
@@ -165,12 +165,13 @@ def _refined(pipeline: Pipeline, table: RefinedTable, suite: Suite | None) -> di
     }
 
 
-def _warehouse(pipeline: Pipeline, table: DeclaredTable, suite: Suite | None) -> dict[str, Any]:
+def _warehouse(pipeline: Pipeline, table: Contract, suite: Suite | None) -> dict[str, Any]:
     properties = []
     for column in table.columns:
-        word = type_word_of(None, column.data_type)
+        data_type = column.data_type or ""
+        word = type_word_of(None, data_type)
         logical, options = logical_type(word) if word else ("string", {})
-        made: dict[str, Any] = {"name": column.name, "logicalType": logical, "physicalType": column.data_type}
+        made: dict[str, Any] = {"name": column.name, "logicalType": logical, "physicalType": data_type}
         made |= {"logicalTypeOptions": dict(options)} if options else {}
         made |= {"description": column.description} if column.description else {}
         made |= {"required": True} if column.not_null else {}

@@ -15,6 +15,8 @@ from typing import Any
 from common.yaml_files import YamlFile
 
 PROJECT = Path(__file__).parent / "dbt"
+_DOC = re.compile(r"""\{\{\s*doc\(\s*['"](\w+)['"]\s*\)\s*\}\}""")
+_BLOCK = re.compile(r"\{%\s*docs\s+(\w+)\s*%\}(.*?)\{%\s*enddocs\s*%\}", re.DOTALL)
 _REF = re.compile(r"""\s*ref\(\s*['"](\w+)['"]\s*\)\s*""")
 
 
@@ -25,6 +27,7 @@ class ContractColumn:
     Attributes:
         name: the column.
         data_type: as dbt has it; None where it says nothing.
+        description: what it holds; empty where nothing is said.
         line: where it stands in the file.
         not_null, unique: whether a constraint or a test says so.
         accepted_values: of the test of that name; None where there is none.
@@ -33,6 +36,7 @@ class ContractColumn:
 
     name: str
     data_type: str | None
+    description: str
     line: int
     not_null: bool
     unique: bool
@@ -46,6 +50,7 @@ class Contract:
 
     name: str
     path: Path
+    description: str
     columns: tuple[ContractColumn, ...]
 
 
@@ -55,19 +60,30 @@ def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract
     Raises:
         SpecError: a file is not a YAML mapping; names file and line.
     """
+    docs = {
+        name: " ".join(text.split())
+        for path in folder.glob("*.md")
+        for name, text in _BLOCK.findall(path.read_text(encoding="utf-8"))
+    }
     found = {}
     for path in sorted(folder.glob("*.yml")):
         file = YamlFile.read(path, remedy="a model's YAML is a mapping with `models`")
         for position, model in enumerate(file.content.get("models") or []):
             place = ("models", position, "columns")
             columns = tuple(
-                _column(column, file.line((*place, number))) for number, column in enumerate(model.get("columns") or [])
+                _column(column, file.line((*place, number)), docs)
+                for number, column in enumerate(model.get("columns") or [])
             )
-            found[model["name"]] = Contract(model["name"], path, columns)
+            found[model["name"]] = Contract(model["name"], path, _text(model.get("description"), docs), columns)
     return found
 
 
-def _column(column: Mapping[str, Any], line: int) -> ContractColumn:
+def _text(description: str | None, docs: Mapping[str, str]) -> str:
+    """A description on one line, with the blocks it refers to."""
+    return " ".join(_DOC.sub(lambda found: docs.get(found[1], ""), description or "").split())
+
+
+def _column(column: Mapping[str, Any], line: int, docs: Mapping[str, str]) -> ContractColumn:
     tests = dict(_test(test) for test in [*(column.get("data_tests") or []), *(column.get("tests") or [])])
     constraints = {constraint["type"] for constraint in column.get("constraints") or []}
     accepted = tests.get("accepted_values")
@@ -75,6 +91,7 @@ def _column(column: Mapping[str, Any], line: int) -> ContractColumn:
     return ContractColumn(
         name=str(column["name"]),
         data_type=column.get("data_type"),
+        description=_text(column.get("description"), docs),
         line=line,
         not_null="not_null" in constraints or tests.get("not_null") == {},
         unique="unique" in constraints or tests.get("unique") == {},
