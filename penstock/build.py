@@ -154,7 +154,7 @@ def _fill(
         "tables": tables,
         "models": result.to_dict(),
         "lineage": before["lineage"]
-        if not anew and "lineage" in before
+        if not anew and before.get("lineage")
         else models_made_of(result.manifest_path, pipeline.refined_tables()),
         "verdicts": verdicts,
         "history": history,

@@ -13,7 +13,8 @@ Names: tables of lake and warehouse are ``penstock`` / ``raw.flightops__flights`
 ``warehouse.fct_flights``; a source's tables are called as OpenLineage names them for its system, so that other tools'
 events about them meet ours. A run's id is the attempt's; its parent is the command's run, or Airflow's.
 
-Lineage is told, not needed: what cannot be written or sent is logged, and the work goes on.
+Lineage is told, not needed: what cannot be written or sent is logged, and the work goes on. A server that failed once
+is not asked again by the same process, for a silent one would hold up every batch by its timeout.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class LineageLog:
     settings: Settings
     parent: Parent
     _warned: bool = field(default=False, init=False)
+    _server_failed: bool = field(default=False, init=False)
 
     def tell(
         self,
@@ -172,9 +174,11 @@ class LineageLog:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self._warn(f"lineage cannot be written to {folder}: {error}")
+            self.warn(f"lineage cannot be written to {folder}: {error}")
         url = self.settings.lineage_url
         for event in events if url else ():
+            if self._server_failed:
+                return
             self._send(f"{url.rstrip('/')}/api/v1/lineage", event)
 
     def _send(self, url: str, event: Mapping[str, Any]) -> None:
@@ -186,9 +190,10 @@ class LineageLog:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - the address is a setting
                 return
         except (OSError, ValueError) as error:
-            self._warn(f"the lineage server at {url} did not take an event: {error}")
+            self._server_failed = True
+            self.warn(f"the lineage server at {url} did not take an event and gets no more from this run: {error}")
 
-    def _warn(self, problem: str) -> None:
+    def warn(self, problem: str) -> None:
         """Say it once: a server that is down is down for every batch."""
         if not self._warned:
             _LOG.warning("%s; the work goes on, and this is said once", problem)

@@ -12,13 +12,16 @@ Column lineage of a refined table is read once per process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 
+from common.errors import BuildFailed
 from common.intervals import day_interval
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import Receipt
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from transformations.column_lineage import ColumnLineage
     from transformations.refine.model import RefinedTable
     from warehouse.releases import Release
+
+_LOG = logging.getLogger(__name__)
 
 Lineage = dict[str, dict[str, Any]]
 """Warehouse table -> ``columns`` and ``deciding``, as a release's manifest keeps it."""
@@ -55,12 +60,13 @@ class Teller:
         """Tell of a batch that is live now; nothing of one that was live before."""
         if receipt.state != "published":
             return
-        if receipt.stage == "refine":
-            from transformations.refine import REFINED
+        with self._needed_by_nobody(receipt.table):
+            if receipt.stage == "refine":
+                from transformations.refine import REFINED
 
-            self._refine(REFINED[TableId.parse(receipt.table).name], receipt)
-        elif receipt.table in self._raw:
-            self._ingest(*self._raw[receipt.table], receipt)
+                self._refine(REFINED[TableId.parse(receipt.table).name], receipt)
+            elif receipt.table in self._raw:
+                self._ingest(*self._raw[receipt.table], receipt)
 
     def _ingest(self, spec: SourceSpec, table: TableSpec, receipt: Receipt) -> None:
         source = source_dataset(self._lake.settings.connection(spec.connection).get_secret_value(), spec, table)
@@ -98,6 +104,18 @@ class Teller:
 
     def released(self, release: Release) -> None:
         """Tell of each table of a release that was published."""
+        with self._needed_by_nobody(f"release {release.id}"):
+            self._release(release)
+
+    @contextmanager
+    def _needed_by_nobody(self, what: str) -> Iterator[None]:
+        """The work is published by now: whatever fails in telling of it must not fail the work."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - logged; see above
+            self._log.warn(f"the lineage of {what} cannot be told: {type(error).__name__}: {error}")
+
+    def _release(self, release: Release) -> None:
         lineage: Lineage = release.manifest.get("lineage", {})
         with duckdb.connect(str(release.database), read_only=True) as connection:
             rows = connection.execute(
@@ -177,16 +195,21 @@ def source_dataset(url: str, spec: SourceSpec, table: TableSpec) -> Dataset:
 
 
 def models_made_of(manifest_path: Any, refined: Mapping[str, RefinedTable]) -> Lineage:
-    """The models' lineage as a release's manifest keeps it (see :func:`transformations.dbt_lineage.model_lineage`)."""
+    """The models' lineage as a release's manifest keeps it; empty, with a warning, where their SQL cannot be read."""
     from transformations.dbt_lineage import model_lineage
 
     columns = {name: [column.name for column in table.columns] for name, table in refined.items()}
+    try:
+        found = model_lineage(manifest_path, columns)
+    except BuildFailed as error:
+        _LOG.warning("%s", error)
+        return {}
     return {
         table: {
             "columns": {column: sorted(map(list, sources)) for column, sources in lineage.columns.items()},
             "deciding": sorted(map(list, lineage.deciding)),
         }
-        for table, lineage in model_lineage(manifest_path, columns).items()
+        for table, lineage in found.items()
     }
 
 

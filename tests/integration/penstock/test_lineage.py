@@ -225,6 +225,49 @@ def test_a_lineage_server_gets_the_same_events_and_one_that_is_down_stops_nothin
     assert {(path, key) for path, key, _ in got} == {("/api/v1/lineage", "Bearer canary-key")}
 
 
+def test_a_server_that_failed_is_not_asked_again_by_the_same_run(pipeline: Pipeline, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        thread = threading.Thread(target=refusing.serve_forever)
+        thread.start()
+        try:
+            environment = {"PENSTOCK_LINEAGE_URL": f"http://127.0.0.1:{refusing.server_address[1]}"}
+            settings = Settings.load(environment, home=tmp_path / "state", connections=pipeline.settings.connections)
+            once = Pipeline(settings)
+            for table in ("airlines", "planes"):
+                assert once.ingest("flightops", table, DAY).state == "published"
+        finally:
+            refusing.shutdown()
+            thread.join()
+    assert len(asked) == 1
+    assert len(events(settings.home / "lineage")) == 4
+
+
+def test_lineage_that_cannot_be_read_off_stops_nothing_and_says_so(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise NotImplementedError("a node of a later Polars")
+
+    home = tmp_path / "state"
+    other = Pipeline(Settings.load({}, home=home, connections=pipeline.settings.connections))
+    other.ingest("flightops", "airlines", DAY)
+    monkeypatch.setattr("transformations.refine.stage.lineage_of", fail)
+    receipt = other.refine("airlines", DAY)
+    assert receipt is not None
+    assert receipt.state == "published"
+    assert "a node of a later Polars" in caplog.text
+
+
 def test_lineage_that_cannot_be_written_stops_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
     home = tmp_path / "state"
     home.mkdir()
