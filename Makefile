@@ -83,7 +83,7 @@ lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+		--custom-compile-command "make lock" pyproject.toml --group celery --group dev -c requirements/runtime.txt -o requirements/dev.txt
 
 clean: ## Stop everything and remove the state folder and the environment
 	@if [ -x $(BIN)/penstock ]; then $(BIN)/penstock clean; fi

@@ -171,7 +171,7 @@ def test_the_known_defects_name_rules_that_exist_with_their_severity() -> None:
 def test_every_direct_dependency_is_documented_with_the_licence_it_states() -> None:
     groups = [
         PROJECT["project"]["dependencies"],
-        PROJECT["dependency-groups"]["dev"],
+        *PROJECT["dependency-groups"].values(),
         PROJECT["build-system"]["requires"],
     ]
     wanted = {re.match(r"[\w.-]+", text)[0].lower() for group in groups for text in group}  # type: ignore[index]
