@@ -22,7 +22,7 @@ from dags.penstock_dags.defaults import (
     TAG,
     TASK_DEFAULTS,
     WAREHOUSE_POOL,
-    WAREHOUSE_SLOTS,
+    WAREHOUSE_TASK,
     raw_asset,
     release_asset,
     require_key,
@@ -51,11 +51,11 @@ def build_warehouse() -> None:
         key = require_key(partition_key, DAG_ID)
         return steps.refine(key)
 
-    @task.short_circuit(pool_slots=WAREHOUSE_SLOTS, priority_weight=10)
+    @task.short_circuit(**WAREHOUSE_TASK, priority_weight=10)
     def build() -> str | None:
         return steps.build()
 
-    @task(pool_slots=WAREHOUSE_SLOTS, priority_weight=100, outlets=[RELEASE], multiple_outputs=False)
+    @task(**WAREHOUSE_TASK, priority_weight=100, outlets=[RELEASE], multiple_outputs=False)
     def publish(candidate: Any, outlet_events: Any = None) -> dict[str, Any]:
         release = steps.publish(candidate)
         outlet_events[RELEASE].extra = release

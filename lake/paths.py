@@ -117,6 +117,11 @@ def repair_folder(lake_uri: str, table: TableId) -> str:
     return f"{root_location(lake_uri)}/ops/repairs/{table}"
 
 
+def lineage_folder(lake_uri: str) -> str:
+    """Where the newest lineage event of each table lies, in a lake that several machines share."""
+    return f"{root_location(lake_uri)}/ops/lineage"
+
+
 def attempt_of(location: str) -> str | None:
     """The attempt id in a data file's name; None for a file that Penstock did not write."""
     stem = location.rsplit("/", 1)[-1].split("-", 1)[0]
