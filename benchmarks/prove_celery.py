@@ -71,6 +71,8 @@ def main() -> int:
             _say(f"Airflow is up at {cluster.url}")
             figures |= _through_celery(cluster, wish)
             figures |= _account(cluster)
+            logs = {host: (root / host / f"{host}.log").read_text(errors="replace") for host in WORKERS}
+            figures["preloaded"] = sum("modules before forking" in log for log in logs.values())
             pipeline = Pipeline(Settings.load(cluster.environment("cli")))
             figures["releases"] = len(Releases(pipeline.settings.warehouse).all())
             expected, found = checksums(reference), checksums(pipeline)
@@ -174,6 +176,7 @@ def _problems(figures: dict[str, Any]) -> list[str]:
         "tasks failed": figures["tasks_failed"],
         "a build ran elsewhere than on the builder": figures["built_elsewhere"],
         "files lie where they should not": figures["files_out_of_place"],
+        "a worker did not load the modules before it forked": figures["preloaded"] != len(WORKERS),
         "the lineage is not whole": figures["lineage_differs"],
         "a task handed over more than a reference": figures["largest_xcom_bytes"] > REFERENCE_BYTES,
         "not one release for the live day and one for the backfill": figures["releases"] != 2,
