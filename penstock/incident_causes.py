@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from common.notify_routes import SEVERITIES, Severity
+from lake.paths import WHOLE
 
 Kind = Literal["source", "refused", "volume", "drift", "freshness", "missing", "failure", "task"]
 
@@ -181,9 +182,14 @@ def _merged(problems: Sequence[Problem]) -> dict[str, Problem]:
             newest,
             severity=min((each.severity for each in same), key=SEVERITIES.index),
             seen=tuple(sorted({moment for each in same for moment in each.seen})),
-            intervals=tuple(sorted({key for each in same for key in each.intervals})),
+            intervals=_days({key for each in same for key in each.intervals}),
         )
     return merged
+
+
+def _days(keys: set[str]) -> tuple[str, ...]:
+    """Days in their order; that a table is whole is worth saying only where there are none."""
+    return tuple(sorted(keys - {WHOLE} or keys))
 
 
 def _kept_back(symptom: Problem, roots: Mapping[str, Problem], lineage: Lineage) -> str | None:
@@ -227,7 +233,7 @@ def _cause(problem: Problem, lineage: Lineage) -> Cause:
 def _subject(problem: Problem) -> str:
     name = problem.node.removeprefix("source.")
     days = ""
-    if problem.intervals and problem.intervals != ("whole",):
+    if problem.intervals and problem.intervals != (WHOLE,):
         first, last = problem.intervals[0], problem.intervals[-1]
         days = f" ({first})" if first == last else f" ({len(problem.intervals)} intervals, {first} to {last})"
     return {

@@ -240,13 +240,15 @@ def _reconcile_source(
         keys = sampled([key for name, key in steps if name == table.name and key in came], SAMPLE, report.run_id)
         if not table.partitioned:
             keys = [WHOLE] if WHOLE in came else []
+        if not keys:
+            continue
         noting = pipeline.failures.noting("reconcile", source=source, table=spec.raw(table.name))
         with _refusals_go_on(report), noting:
-            if keys:  # of a whole table the rows are counted: to sum up its columns would read all of it again
-                seen = frozenset(came.values())
-                lines = with_source(pipeline, spec, table, keys, reader, columns=table.partitioned, seen=seen)
-                report.reconciled += lines
-                require_equal(lines)
+            # Of a whole table the rows are counted: to sum up its columns would read all of it again.
+            seen = frozenset(came.values())
+            lines = with_source(pipeline, spec, table, keys, reader, columns=table.partitioned, seen=seen)
+            report.reconciled += lines
+            require_equal(lines)
     report.seconds["reconcile: sources"] += time.perf_counter() - started
 
 
@@ -255,6 +257,8 @@ def _reconcile_lake(pipeline: Pipeline, report: RunReport) -> None:
     started = time.perf_counter()
     for name, table in pipeline.refined_tables().items():
         came = [receipt.key for receipt in report.receipts if receipt.table == f"refined.{name}"]
+        if not came:
+            continue
         with _refusals_go_on(report), pipeline.failures.noting("reconcile", table=TableId("refined", name)):
             keys = sampled(came, SAMPLE, report.run_id)
             lines = in_lake(pipeline, name, keys, columns=table.partitioned)
