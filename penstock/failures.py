@@ -85,6 +85,7 @@ class Failures:
         table: str = "",
         key: str = "",
         error_name: str = "",
+        scope: Scope | None = None,
     ) -> None:
         """Note one error, unless it has been noted on its way or is a slip of whoever called.
 
@@ -99,7 +100,7 @@ class Failures:
         if isinstance(error, Unreconciled):
             key = error.interval or key  # of many that were compared
         failure = Failure(
-            scope=_scope(error, stage, source, table, key),
+            scope=scope or _scope(error, stage, source, table, key),
             stage=stage,
             source=source,
             table=table,

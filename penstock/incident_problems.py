@@ -125,7 +125,7 @@ def _of_failure(pipeline: Pipeline, failure: Failure) -> Problem:
 def _again(pipeline: Pipeline, failure: Failure) -> str:
     """The command that does the failed work again."""
     if failure.stage == "task":
-        return f"airflow tasks clear --only-failed --yes {failure.scope[-1]}"
+        return f"airflow tasks clear --only-failed --yes {failure.scope[-1].removeprefix('task.')}"
     if failure.stage == _BUILD:
         return "penstock build && penstock publish"
     if failure.stage == "run":

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from common.errors import PenstockError, SettingsError, SpecError, UnknownName, UsageError
 from common.hashing import digest
 from common.notify_routes import NotifyRoute
+from lake.failures import failures
 from lake.incidents import Rows, change_incidents, incident_rows
 from lake.lake import Lake
 from penstock.incident import Incident, fold
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
 
 _LOG = logging.getLogger(__name__)
+
+TASK = "task"
+"""Stage of what is noted of a task of Airflow that could not note anything itself."""
 
 EVERYTHING = "notify_urls"
 """Name of the route that is told of everything."""
@@ -139,6 +143,28 @@ def watching(pipeline: Pipeline, interval: str, notices: list[str]) -> Iterator[
     notices.extend(try_to_sync(pipeline))
 
 
+def note_deaths(pipeline: Pipeline, dag_id: str, run_id: str, failed: Sequence[str]) -> None:
+    """Note that tasks of a run of Airflow failed, if none of them left a word in the lake.
+
+    Args:
+        pipeline: of the task that looks.
+        dag_id: the DAG.
+        run_id: its run.
+        failed: its tasks that failed; none takes back what was noted of an earlier run of the DAG.
+
+    Side effects: a small file in the lake, written or deleted.
+    """
+    scope = (f"{TASK}.{dag_id}",)
+    if not failed:
+        pipeline.failures.works(scope)
+    elif not any(f"/{run_id}[" in failure.job for failure in failures(pipeline.lake)):
+        died = PenstockError(
+            f"{', '.join(failed)} of run {run_id} failed without a word: killed, out of memory or time, or misused.",
+            remedy="read the task's log in Airflow, then clear it",
+        )
+        pipeline.failures.note(died, TASK, scope=scope, error_name="TaskDied")
+
+
 def receivers(settings: Settings) -> dict[Receiver, SecretStr]:
     """Everybody who is told of incidents, each with its URL: a route with several URLs is as many receivers."""
     from penstock.notify_send import split
@@ -148,7 +174,7 @@ def receivers(settings: Settings) -> dict[Receiver, SecretStr]:
         routes[EVERYTHING] = NotifyRoute(url=settings.notify_urls)
     found = {}
     for name, route in routes.items():
-        urls = split(route.url) or [route.url]
+        urls = split(route.url)
         remind_s = settings.notify_remind_after_s if route.remind_after_s is None else route.remind_after_s
         one = Receiver(
             name,

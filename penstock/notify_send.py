@@ -7,19 +7,19 @@ passwords. So what it logs is not let through; what people are told is which kin
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+_BETWEEN = re.compile(r"[,\s]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _TALKATIVE = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib", "paho", "slixmpp")
 
 
 def split(urls: SecretStr) -> list[SecretStr]:
-    """The URLs of a text that holds one or several, separated by commas or blanks, as Apprise tells them apart."""
-    from apprise.utils.parse import parse_urls
-
-    return [SecretStr(url) for url in parse_urls(urls.get_secret_value())]
+    """The URLs of a text that holds one or several, separated by commas or blanks; a URL may have commas of its own."""
+    return [SecretStr(url) for url in _BETWEEN.split(urls.get_secret_value().strip())]
 
 
 def send(url: SecretStr, subject: str, body: str) -> str | None:

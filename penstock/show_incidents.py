@@ -84,7 +84,8 @@ def show_synced(found: Synced, *, as_json: bool) -> None:
         )
         return
     say(
-        f"{len(found.opened)} opened, {len(found.resolved)} resolved, {len(found.open)} open; {found.messages} messages."
+        f"{len(found.opened)} opened, {len(found.resolved)} resolved, {len(found.open)} open; "
+        f"{found.messages} messages."
     )
     for each in found.undelivered:
         say(f"Not delivered: {each}; it is tried again at the next look.")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any
 
 
 class JsonReceiver:
@@ -85,7 +85,7 @@ def mail_receiver() -> Iterator[MailReceiver]:
                     while (text := self.rfile.readline()) != b".\r\n":
                         lines.append(text.removeprefix(b".") if text.startswith(b"..") else text)
                     mail = message_from_bytes(b"".join(lines), policy=policy.default)
-                    receiver.mails.append(cast("EmailMessage", mail))
+                    receiver.mails.append(mail)
                 self.answer(221 if word == b"QUIT" else 250, "fine")
                 if word == b"QUIT":
                     return
