@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Literal
 
 from common.notify_routes import SEVERITIES, Severity
@@ -101,20 +102,21 @@ class Lineage:
     owners: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def _children(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = defaultdict(set)
+        for node, parents in self.parents.items():
+            for parent in parents:
+                found[parent].add(node)
+        return {node: frozenset(children) for node, children in found.items()}
+
     def above(self, node: str) -> set[str]:
         """Everything a node is made from, directly or not."""
-        seen: set[str] = set()
-        pending = [node]
-        while pending:
-            for parent in self.parents.get(pending.pop(), ()):
-                if parent not in seen:
-                    seen.add(parent)
-                    pending.append(parent)
-        return seen
+        return _reached(node, self.parents)
 
     def below(self, node: str) -> tuple[str, ...]:
         """Everything that is made from a node, directly or not, by name."""
-        return tuple(sorted(each for each in self.parents if node in self.above(each)))
+        return tuple(sorted(_reached(node, self._children)))
 
     def owner(self, node: str) -> str:
         """Who answers for a node, or for the first thing it is made from."""
@@ -124,7 +126,18 @@ class Lineage:
 
     def tables_of(self, source: str) -> frozenset[str]:
         """Tables read from a source."""
-        return frozenset(node for node, parents in self.parents.items() if source in parents)
+        return self._children.get(source, frozenset())
+
+
+def _reached(node: str, edges: Mapping[str, frozenset[str]]) -> set[str]:
+    seen: set[str] = set()
+    pending = [node]
+    while pending:
+        for following in edges.get(pending.pop(), ()):
+            if following not in seen:
+                seen.add(following)
+                pending.append(following)
+    return seen
 
 
 def find_causes(problems: Iterable[Problem], lineage: Lineage) -> tuple[list[Cause], dict[str, str]]:
@@ -210,7 +223,7 @@ def _lacking_upstream(hole: Problem, problems: Mapping[str, Problem], lineage: L
         key: each for key, each in problems.items() if each.node in above and set(each.intervals) & set(hole.intervals)
     }
     known = {day for each in there.values() for day in each.intervals}
-    if not known.issuperset(hole.intervals):
+    if not there or not known.issuperset(hole.intervals):
         return None
     return min((len(lineage.above(each.node)), key) for key, each in there.items())[1]
 

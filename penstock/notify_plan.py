@@ -62,7 +62,7 @@ def due(incident: Incident, receiver: Receiver, now: datetime) -> Event | None:
     if incident.severity != "critical" and receiver.quiet_hours is not None and receiver.quiet_hours.holds(now):
         return None
     if not incident.is_open:
-        unheard = said is None and told.get("failures", 0) > 0  # it opened, and nobody could be told
+        unheard = said is None and told.get("failed_episode") == incident.episode  # it opened, and could not be told
         return "resolved" if not incident.part_of and (said == "opened" or unheard) else None
     if said is None:
         return "opened"
@@ -139,7 +139,8 @@ def _settled(incident: Incident, name: str, error: str | None, now: datetime) ->
             incident,
             told={**incident.told, name: {"said": said, "episode": episode, "at": now.isoformat()}},
         )
-    told |= {"failures": told.get("failures", 0) + 1, "failed_at": now.isoformat(), "error": error}
+    failed = {"failures": told.get("failures", 0) + 1, "failed_at": now.isoformat(), "failed_episode": episode}
+    told |= {**failed, "error": error}
     return replace(incident, told={**incident.told, name: told})
 
 
