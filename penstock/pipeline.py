@@ -13,7 +13,6 @@ same work finds its receipt and changes nothing.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
+from penstock.costs import described, work_of
 from penstock.lineage_events import Parent
 from penstock.replay import reapply
 from penstock.suites import suite_parameters
@@ -82,9 +82,10 @@ class Pipeline:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
-        self.lake = Lake(settings, clock=clock)
         self._accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
+        self.work = work_of(self, self._parent)
+        self.lake = Lake(settings, clock=clock, work=self.work)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
         self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
@@ -179,11 +180,12 @@ class Pipeline:
         """
         spec = self.source(source)
         table_spec = spec.table(table)
-        with located(source=source, table=table, interval=key):
+        raw = str(spec.raw(table))
+        with located(source=source, table=table, interval=key), self.work.batch("ingest", raw, key, source=source):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                return Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
+                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
                 with self.reading(source) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
@@ -198,13 +200,12 @@ class Pipeline:
         live = None if known is None else self.lake.receipt(raw, interval.key)
         if live is not None and live.source_state == known and live.code == code:
             return reapply(self, raw, live.found_unchanged(seconds={}))
-        started = time.perf_counter()
-        staged = reader.stage(table, interval, code=code)
-        staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
-        staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        staged = self._anomalies.check(staged)
-        took_s = {"extract": time.perf_counter() - started}
-        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
+        with self.work.step("extract", **described(spec, table)) as extract:
+            staged = reader.stage(table, interval, code=code)
+            staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
+            staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
+            staged = self._anomalies.check(staged)
+        receipt = self._audit_and_publish(staged, "ingest", {"extract": extract.seconds}, together)
         if together is not None and together.holds(receipt):
             if not (receipt.repairs and receipt.waiting):
                 return receipt
@@ -267,7 +268,7 @@ class Pipeline:
         refined = self.refined(table)
         key = key if refined.partitioned else WHOLE
         target = refine_stage.refined_id(refined)
-        with located(table=str(target), interval=key):
+        with located(table=str(target), interval=key), self.work.batch("refine", str(target), key):
             if key != WHOLE:
                 parse_day(key)
             self.declare_raw()
@@ -278,10 +279,10 @@ class Pipeline:
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return reapply(self, target, live.found_unchanged(seconds={}))
-            started = time.perf_counter()
-            staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            staged = self._anomalies.check(staged)
-            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
+            with self.work.step("refine") as step:
+                staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
+                staged = self._anomalies.check(staged)
+            receipt = self._audit_and_publish(staged, "refine", {"refine": step.seconds})
             self.teller.tell(receipt)
             return reapply(self, target, receipt)
 
@@ -341,29 +342,31 @@ class Pipeline:
     def _audit_and_publish(
         self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
     ) -> Receipt:
-        started = time.perf_counter()
         try:
-            identity = identify(self.lake, staged)
-            if (same := find_same(self.lake, staged, identity)) is not None:
-                return same.found_unchanged(seconds=took_s)
-            if together is not None:
-                together.settle(self.suite(staged.table).references)
-            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
-            raise_if_noted()
-            if self._accept_refusal is not None:
-                verdict = verdict.accept(self._accept_refusal)
+            with self.work.step("gate") as gate:
+                identity = identify(self.lake, staged)
+                if (same := find_same(self.lake, staged, identity)) is not None:
+                    return same.found_unchanged(seconds=took_s)
+                if together is not None:
+                    together.settle(self.suite(staged.table).references)
+                verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
+                self.work.judged(str(staged.table), verdict)
+                raise_if_noted()
+                if self._accept_refusal is not None:
+                    verdict = verdict.accept(self._accept_refusal)
         except BaseException:
             self.lake.discard(staged)
             raise
-        audited = time.perf_counter()
-        seconds = took_s | {"gate": audited - started}
+        seconds = took_s | {"gate": gate.seconds}
         named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
         try:
-            receipt = named(self.lake, staged, verdict, together=together)
+            with self.work.step("publish") as step:
+                receipt = named(self.lake, staged, verdict, together=together)
+                step.came_to(receipt.to_dict())
         except GateRefused as error:
             self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
             raise
-        receipt.seconds["publish"] = time.perf_counter() - audited
+        receipt.seconds["publish"] = step.seconds
         return receipt
 
     def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
