@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from common import logs, usage
-from common.errors import DataRejected, PenstockError
+from common.errors import DataRejected
 from common.usage import NOTHING, Usage
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class Work:
         if self._keep is not None:
             try:
                 self._keep()
-            except (PenstockError, OSError) as problem:
+            except Exception as problem:  # noqa: BLE001 - the work is done by now and must not fail by what is told of it
                 _LOG.warning("what the run used could not be kept: %s", problem)
         if self._root is not None and self._tracing is not None:
             self._root.end(error)

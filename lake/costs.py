@@ -2,7 +2,7 @@
 
 ::
 
-    ops/costs/<month>/<attempt>.json     rows of one run: what was used for which step of which table and interval
+    ops/usage/<month>/<attempt>.json     rows of one run: what was used for which step of which table and interval
 
 Not in receipts, because a receipt is written before the commit that makes it true, and the commit costs as well; and
 because loading code, comparing with the source and the like belong to no batch. The file is written once, when the run
@@ -11,15 +11,18 @@ records or ends: an interval costs nothing more by it. A process that was killed
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from common.errors import StateCorrupt
 from lake.lake import Lake
 from lake.ops import COSTS, remembered
 from lake.paths import new_attempt, root_location
 
+_LOG = logging.getLogger(__name__)
 _FILE = re.compile(r"/(\d{4}-\d\d)/([0-9a-f]{32})\.json$")
 
 _LOOK_BACK = timedelta(days=31)
@@ -46,7 +49,7 @@ def pending_costs(lake: Lake) -> list[dict[str, Any]]:
     """Rows of ``ops.costs`` that the table does not have yet. The table must be declared.
 
     Raises:
-        StateCorrupt, StoreUnavailable: a file cannot be read.
+        StoreUnavailable: the store does not answer.
     """
     known = remembered(lake, COSTS)
     now = lake.clock().astimezone(UTC)
@@ -57,7 +60,11 @@ def pending_costs(lake: Lake) -> list[dict[str, Any]]:
             match = _FILE.search(location)
             if match is None or match[2] in known:
                 continue
-            kept = lake.storage.read_json(location)
+            try:
+                kept = lake.storage.read_json(location)
+            except StateCorrupt as error:  # cut off by a crash: what one run used is not worth stopping all others
+                _LOG.warning("%s", error)
+                continue
             moment = datetime.fromisoformat(kept["measured_at"])
             of = {"month": match[1], "attempt_id": match[2], "run_id": kept["run_id"], "measured_at": moment}
             found += [{**row, **of} for row in kept["rows"]]
@@ -65,4 +72,4 @@ def pending_costs(lake: Lake) -> list[dict[str, Any]]:
 
 
 def _folder(lake: Lake) -> str:
-    return f"{root_location(lake.settings.lake_uri)}/ops/costs"
+    return f"{root_location(lake.settings.lake_uri)}/ops/usage"

@@ -7,6 +7,7 @@ meanwhile gets the page there is. A lake that cannot be read is answered with 50
 
 from __future__ import annotations
 
+import gc
 import http.server
 import threading
 import time
@@ -16,6 +17,7 @@ from common import logs
 from common.errors import PenstockError, UsageError
 from common.settings import Settings
 from penstock.metrics import page
+from penstock.pipeline import Pipeline
 from penstock.show import say
 
 PATIENCE = 20
@@ -55,6 +57,10 @@ class Cached:
             self._status, self._text = HTTPStatus.OK, page(self._settings)
         except PenstockError as error:
             self._status, self._text = HTTPStatus.SERVICE_UNAVAILABLE, f"{type(error).__name__}: {error}\n"
+        # Pipelines remember suites for as long as the class lives, and hold engines; a server makes one for each page.
+        Pipeline.suite.cache_clear()
+        Pipeline.refine_code.cache_clear()
+        gc.collect()
         now = time.monotonic()
         self._until_s = now + max(self._every_s, PATIENCE * (now - started))
 

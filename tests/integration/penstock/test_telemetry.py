@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,6 +148,32 @@ def test_the_release_has_the_costs_of_its_own_build_up_to_then(run: Run) -> None
     found = json.loads(replace(run.command, extra={}).run("query", asked, "--json").out)
     steps = {(row["stage"], row["step"]) for row in found}
     assert {("ingest", "extract"), ("ingest", "publish"), ("refine", "gate"), ("warehouse", "models")} <= steps
+
+
+def test_a_refused_batch_is_an_error_of_its_span_a_count_and_a_line_that_says_why(run: Run, tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    shutil.copytree(run.command.settings().suites, suites)
+    suite = suites / "raw" / "flightops__airlines.yml"
+    suite.write_text(suite.read_text().replace("min_value: 1", "min_value: 1000", 1))
+    with collecting() as collector:
+        extra = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "PENSTOCK_LOG_FORMAT": "json",
+            "PENSTOCK_SUITES": str(suites),
+        }
+        command = replace(run.command, home=tmp_path / "state", extra=extra)
+        answer = command.run("ingest", "flightops", "--day", DAY, "--table", "airlines")
+    assert answer.code == 1
+    failed = {span.name: span.attributes["error.type"] for span in collector.spans if span.is_error}
+    assert failed == dict.fromkeys(("penstock ingest", "ingest raw.flightops__airlines", "publish"), "GateRefused")
+    at = {"penstock.stage": "ingest", "penstock.table": "raw.flightops__airlines"}
+    assert collector.metrics["penstock.batches.refused"] == [(at, 1.0)]
+    assert sum(n for _, n in collector.metrics["penstock.gate.failures"]) >= 1
+    refused = [json.loads(line) for line in answer.err.splitlines() if line.startswith("{")]
+    (line,) = [line for line in refused if line["message"].startswith("refused: The gate refused the batch")]
+    assert (line["table"], line["interval"], line["error"]) == ("raw.flightops__airlines", DAY, "GateRefused")
+    costs = json.loads(replace(command, extra={}).run("costs", "--by", "stage", "--json").out)
+    assert ("ingest", "gate") in {(row["stage"], row["step"]) for row in costs["rows"]}
 
 
 @pytest.mark.parametrize("kind", ["closed", "refusing", "silent"])
