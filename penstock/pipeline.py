@@ -214,6 +214,7 @@ class Pipeline:
             self.teller.tell(receipt)
         return reapply(self, raw, receipt)
 
+    @cache  # noqa: B019 - a pipeline lives as long as its run
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
         suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
