@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=14, help="days from 2013-01-01 (default: 14)")
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):  # whoever ends this program ends all that it started
+        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
     end = date(2013, 1, 1) + timedelta(days=min(arguments.days, 360))
     wish = Wish(SOURCES, "2013-01-01", end.isoformat())
     figures: dict[str, Any] = {"days": len(wish.days), "hosts": list(WORKERS)}

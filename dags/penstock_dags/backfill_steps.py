@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BuildFailed, DataRejected, TransientError, UsageError
+from dags.penstock_dags.accounted import accounted
 from dags.penstock_dags.connections import airflow_address
 from dags.penstock_dags.steps import give_way, pipeline_for
 
@@ -60,6 +61,7 @@ def work(planned: Mapping[str, Any], *, whole: bool) -> list[dict[str, Any]]:
     ]
 
 
+@accounted
 def refine(piece: Mapping[str, Any]) -> dict[str, int]:
     """Refine some intervals of one table; how many were published and how many were as they should be.
 
@@ -93,10 +95,13 @@ def summary(planned: Mapping[str, Any], release: str | None, *, built: bool) -> 
         built: whether it came as far as to build.
     """
     from penstock.backfill import summarize
+    from penstock.incidents import try_to_sync
     from penstock.records import record
 
     pipeline = pipeline_for(set())
     record(pipeline)  # refused batches, too: no build may have come behind them
+    for notice in try_to_sync(pipeline):
+        log.warning("%s", notice)
     found = summarize(pipeline, planned, release)
     for each in found["not_done"]:
         log.warning("%s: %s %s: %s", each["state"], each["table"], each["interval"], each["reason"])
