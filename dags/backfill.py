@@ -18,6 +18,7 @@ from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import backfill_steps, steps
+from dags.penstock_dags.assets import mart_assets, release_asset
 from dags.penstock_dags.defaults import (
     BACKFILL_POOL,
     DAG_DEFAULTS,
@@ -26,7 +27,6 @@ from dags.penstock_dags.defaults import (
     TASK_DEFAULTS,
     WAREHOUSE_POOL,
     WAREHOUSE_SLOTS,
-    release_asset,
 )
 
 DAG_ID = "backfill"
@@ -96,7 +96,7 @@ def backfill() -> None:
             raise AirflowSkipException("There is nothing to build: ingest did not end.")
         return {"candidate": steps.build()}
 
-    @task(pool=WAREHOUSE_POOL, pool_slots=WAREHOUSE_SLOTS, outlets=[RELEASE], multiple_outputs=False)
+    @task(pool=WAREHOUSE_POOL, pool_slots=WAREHOUSE_SLOTS, outlets=[RELEASE, *mart_assets()], multiple_outputs=False)
     def publish(built: Any, outlet_events: Any = None) -> dict[str, Any]:
         if built["candidate"] is None:
             raise AirflowSkipException("Nothing changed since the current release.")

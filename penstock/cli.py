@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites, cli_watch
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ for command in (
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
+    *cli_watch.COMMANDS,
 ):
     app.command()(command)
 

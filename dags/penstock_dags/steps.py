@@ -116,12 +116,18 @@ def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
         log.info("deletes: %d rows of %s marked", found.marked, found.table)
 
 
-def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an asset event carries: the row account of all tables together, and each table's state."""
-    return {
-        **{count: sum(int(receipt[count]) for receipt in receipts) for count in ("rows_in", *_COUNTS)},
-        "states": {str(receipt["table"]): str(receipt["state"]) for receipt in receipts},
-    }
+def is_refined(raw: Sequence[str], key: str | None) -> bool:
+    """Whether a refined table that is made from one of these raw tables has the key."""
+    from lake.paths import TableId
+
+    if key is None or not raw:
+        return False
+    pipeline = pipeline_for(set())
+    return any(
+        key in pipeline.lake.live_attempts(TableId("refined", name), key)
+        for name, table in pipeline.refined_tables().items()
+        if set(raw) & set(table.inputs.values())
+    )
 
 
 def refine(key: str) -> list[dict[str, Any]]:
