@@ -17,7 +17,15 @@ from typing import Any
 from airflow.sdk import AssetAll, AssetAny, PartitionedAssetTimetable, dag, task
 
 from dags.penstock_dags import steps
-from dags.penstock_dags.assets import mart_assets, raw_assets, refined_assets, release_asset, reopened_asset
+from dags.penstock_dags.assets import (
+    mart_assets,
+    raw_assets,
+    refined_assets,
+    release_asset,
+    reopened_asset,
+    tell_refined,
+    tell_release,
+)
 from dags.penstock_dags.defaults import (
     DAG_DEFAULTS,
     RERUN_CLASS,
@@ -30,7 +38,6 @@ from dags.penstock_dags.defaults import (
 from dags.penstock_dags.specs import load_schedules
 
 DAG_ID = "build_warehouse"
-RELEASE = release_asset()
 
 
 @dag(
@@ -51,18 +58,24 @@ def build_warehouse() -> None:
     """Refine, build, publish."""
 
     @task(priority_weight=1, outlets=refined_assets())
-    def refine(partition_key: str | None = None) -> list[dict[str, Any]]:
-        key = require_key(partition_key, DAG_ID)
-        return steps.refine(key)
+    def refine(partition_key: str | None = None, outlet_events: Any = None) -> list[dict[str, Any]]:
+        receipts = steps.refine(require_key(partition_key, DAG_ID))
+        tell_refined(outlet_events, receipts)
+        return receipts
 
     @task.short_circuit(pool_slots=WAREHOUSE_SLOTS, priority_weight=10)
     def build() -> str | None:
         return steps.build()
 
-    @task(pool_slots=WAREHOUSE_SLOTS, priority_weight=100, outlets=[RELEASE, *mart_assets()], multiple_outputs=False)
+    @task(
+        pool_slots=WAREHOUSE_SLOTS,
+        priority_weight=100,
+        outlets=[release_asset(), *mart_assets()],
+        multiple_outputs=False,
+    )
     def publish(candidate: Any, outlet_events: Any = None) -> dict[str, Any]:
         release = steps.publish(candidate)
-        outlet_events[RELEASE].extra = release
+        tell_release(outlet_events, release)
         return release
 
     candidate = build()

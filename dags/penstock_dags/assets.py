@@ -16,9 +16,10 @@ Models between refined tables and marts are views, and lineage looks through the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetWatcher
@@ -73,6 +74,21 @@ def refined_assets() -> tuple[Asset, ...]:
 def mart_assets() -> tuple[Asset, ...]:
     """The tables that a release publishes."""
     return _named("warehouse", _ROOT / "transformations" / "dbt" / "models" / "marts", "*.sql")
+
+
+def tell_refined(outlet_events: Any, receipts: Sequence[Mapping[str, Any]]) -> None:
+    """Give the event of each refined table its receipt, of several the last."""
+    for receipt in receipts:
+        outlet_events[_own(receipt["table"], "refined")].extra = receipt
+
+
+def tell_release(outlet_events: Any, release: Mapping[str, Any]) -> None:
+    """Give the event of a release its account, and that of each table what became of its model: rows and seconds."""
+    outlet_events[release_asset()].extra = release
+    for model in release["models"]:
+        asset = _own(f"warehouse.{model['name']}", "warehouse")
+        if asset in mart_assets():  # the others are views
+            outlet_events[asset].extra = {**model, "release": release["release"]}
 
 
 def _named(group: str, folder: Path, pattern: str) -> tuple[Asset, ...]:

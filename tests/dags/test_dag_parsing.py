@@ -41,7 +41,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         PENSTOCK_HOME=str(sources / "state"),
         PENSTOCK_SOURCES=str(sources),
         PENSTOCK_CONNECTIONS__FLIGHTOPS="postgresql://reader:hunter2@db.example/flightops",
-        PENSTOCK_CONNECTIONS__STATIONS="s3://AK:hunter2@stations?endpoint=http://s3.example",
+        PENSTOCK_CONNECTIONS__STATIONS="s3://AK:hunter2@stations?endpoint=http://127.0.0.1:8333",
     )
     command = [sys.executable, str(Path(__file__).with_name("describe_dags.py")), str(ROOT / "dags")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=120)

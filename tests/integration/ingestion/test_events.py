@@ -283,10 +283,10 @@ def test_a_queue_that_is_not_there_is_an_error_that_says_what_to_do(
 @pytest.mark.parametrize(
     ("url", "options", "error"),
     [
-        ("nats://penstock:wr%40ng-secret@HOST", {}, (SourceRefused, SourceUnavailable)),
-        ("http://penstock:wr%40ng-secret@HOST", {}, SettingsError),
+        ("nats://penstock:wr%40ng-secret@127.0.0.1:4222", {}, (SourceRefused, SourceUnavailable)),
+        ("http://penstock:wr%40ng-secret@127.0.0.1:4222", {}, SettingsError),
         ("nats://penstock:wr%40ng-secret@169.254.169.254:4222", {}, SourceRefused),
-        ("nats://penstock:wr%40ng-secret@HOST", {"allowed_hosts": ["nats.example.org"]}, SourceRefused),
+        ("nats://penstock:wr%40ng-secret@127.0.0.1:4222", {"allowed_hosts": ["nats.example.org"]}, SourceRefused),
         ("nats://penstock:wr%40ng-secret@127.0.0.1:1", {}, SourceUnavailable),
     ],
 )
@@ -300,7 +300,7 @@ def test_no_error_holds_the_login(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def open_it() -> None:
-        async with consumer_of(shop, bucket, url.replace("HOST", bus.url.split("@")[1]), **options):
+        async with consumer_of(shop, bucket, url.replace("127.0.0.1:4222", bus.url.split("@")[1]), **options):
             pass
 
     with pytest.raises(error) as caught:
