@@ -8,6 +8,8 @@ pool, so one task at a time does, and it builds *everything* that changed since 
 backfill share builds: those that come later find nothing left to do and end in success without a release. They go
 before keys that are still to be refined, so that they make room for as many of those at once as the pool holds; and a
 finished candidate goes before everything.
+
+At the end incidents are brought in step, whether the run succeeded or not.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dags.penstock_dags.assets import (
     refined_assets,
     release_asset,
     reopened_asset,
-    tell_refined,
+    tell_receipts,
     tell_release,
 )
 from dags.penstock_dags.defaults import (
@@ -33,6 +35,7 @@ from dags.penstock_dags.defaults import (
     TASK_DEFAULTS,
     WAREHOUSE_POOL,
     WAREHOUSE_SLOTS,
+    WATCH,
     require_key,
 )
 from dags.penstock_dags.specs import load_schedules
@@ -60,7 +63,7 @@ def build_warehouse() -> None:
     @task(priority_weight=1, outlets=refined_assets())
     def refine(partition_key: str | None = None, outlet_events: Any = None) -> list[dict[str, Any]]:
         receipts = steps.refine(require_key(partition_key, DAG_ID))
-        tell_refined(outlet_events, receipts)
+        tell_receipts(outlet_events, receipts)
         return receipts
 
     @task.short_circuit(pool_slots=WAREHOUSE_SLOTS, priority_weight=10)
@@ -78,9 +81,14 @@ def build_warehouse() -> None:
         tell_release(outlet_events, release)
         return release
 
+    @task(task_id=WATCH, pool="default_pool")
+    def watch(ti: Any = None, dag_run: Any = None) -> None:
+        states = ti.get_task_states(dag_id=DAG_ID, run_ids=[dag_run.run_id])
+        steps.watch(DAG_ID, dag_run.run_id, states.get(dag_run.run_id, {}))
+
     candidate = build()
     refine() >> candidate
-    publish(candidate)
+    publish(candidate) >> watch().as_teardown()
 
 
 build_warehouse()

@@ -7,7 +7,7 @@ There is one for all sources whose specs have ``events``, and none if no spec ha
 source and day, which ingests the tables they name. A run is named by what came, so an event that is told again finds
 its run; one told again in other company finds that there is nothing to do.
 
-The schedule goes on as ever: it finds the work of events done.
+The schedule goes on as ever: it finds the work of events done. At the end incidents are brought in step.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from airflow.sdk import AssetAny, AssetWatcher, dag, task
 
-from dags.penstock_dags import event_steps
-from dags.penstock_dags.defaults import DAG_DEFAULTS, RERUN_CLASS_EVENTS, TAG, TASK_DEFAULTS
+from dags.penstock_dags import event_steps, steps
+from dags.penstock_dags.defaults import DAG_DEFAULTS, RERUN_CLASS_EVENTS, TAG, TASK_DEFAULTS, WATCH
 from dags.penstock_dags.specs import SourceSchedule, load_schedules
 
 DAG_ID = "ingest_on_events"
@@ -68,7 +68,12 @@ def ingest_on_events() -> None:
         events = [event for found in triggering_asset_events.values() for event in found]
         return event_steps.start(events)
 
-    start()
+    @task(task_id=WATCH)
+    def watch(ti: Any = None, dag_run: Any = None) -> None:
+        states = ti.get_task_states(dag_id=DAG_ID, run_ids=[dag_run.run_id])
+        steps.watch(DAG_ID, dag_run.run_id, states.get(dag_run.run_id, {}))
+
+    start() >> watch().as_teardown()
 
 
 if _watched:

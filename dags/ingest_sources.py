@@ -7,6 +7,8 @@ Snapshot tables are ingested before interval tables, because gates of interval t
 The run of a day starts on the day after it, on the source's own clock, and is named by the day's key. Only when every
 table of the source is published for the key are its assets announced: whoever waits for one never sees half a day.
 
+At the end incidents are brought in step, whether the run succeeded or not.
+
 Runs that the DAG ``backfill`` had made carry its id and the tables it wants: they ingest those, and announce nothing.
 Runs that an event started (``dags/ingest_on_events.py``) ingest the tables it named. If the day was refined before,
 they say that it is reopened, which builds it again; else the scheduled run of the day will announce it.
@@ -20,7 +22,7 @@ from airflow.sdk import DAG, CronPartitionTimetable, chain, dag, get_parsing_con
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import steps
-from dags.penstock_dags.assets import raw_asset, raw_assets, reopened_asset, source_asset
+from dags.penstock_dags.assets import raw_assets, reopened_asset, source_asset, tell_receipts
 from dags.penstock_dags.defaults import (
     DAG_DEFAULTS,
     KEY_FORMAT,
@@ -28,6 +30,7 @@ from dags.penstock_dags.defaults import (
     SOURCE_POOL,
     TAG,
     TASK_DEFAULTS,
+    WATCH,
     require_key,
 )
 from dags.penstock_dags.specs import SourceSchedule, load_schedules
@@ -68,14 +71,18 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             if set(dag_run.conf.get("tables", source.outlines)) != set(source.outlines):
                 raise AirflowSkipException("This run was started for some tables, and announcing speaks for all.")
             # A slice fetches all of a group's receipts in one request; to iterate asks for them one by one.
-            for receipt in (receipt for group in receipts for receipt in group[:]):
-                outlet_events[raw_asset(*receipt["table"].removeprefix("raw.").split("__", 1))].extra = receipt
+            tell_receipts(outlet_events, (receipt for group in receipts for receipt in group[:]))
 
         @task(outlets=[reopened], pool="default_pool", trigger_rule="none_failed")
         def reopen(receipts: Any, partition_key: str | None = None, dag_run: Any = None) -> None:
-            changed = [each for group in receipts for each in group[:] if each["state"] == "published"]
-            if "event" not in dag_run.conf or not steps.is_refined([each["table"] for each in changed], partition_key):
+            came = [receipt for group in receipts for receipt in group[:]]
+            if "event" not in dag_run.conf or not steps.changes_refined(came, partition_key):
                 raise AirflowSkipException("No event brought rows for a day that was refined before.")
+
+        @task(task_id=WATCH, pool="default_pool")
+        def watch(ti: Any = None, dag_run: Any = None) -> None:
+            states = ti.get_task_states(dag_id=source.dag_id, run_ids=[dag_run.run_id])
+            steps.watch(source.dag_id, dag_run.run_id, states.get(dag_run.run_id, {}))
 
         snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
         intervals = [name for name in source.tables if name not in snapshots]
@@ -88,9 +95,10 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             if tables
         ]
         chain(*groups)
-        announced = announce(groups)
+        last = announce(groups)
         if any(outline.events for outline in source.outlines.values()):
-            announced >> reopen(groups)
+            last = last >> reopen(groups)
+        last >> watch().as_teardown()
 
     return build_dag()
 

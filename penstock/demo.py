@@ -100,7 +100,7 @@ def expected_dags(settings: Settings) -> list[str]:
 
     specs = load_sources(settings.sources)
     events = ["ingest_on_events"] * any(table.events for spec in specs.values() for table in spec.tables)
-    return [f"ingest_{source}" for source in specs] + ["build_warehouse", "backfill", *events]
+    return [f"ingest_{source}" for source in specs] + ["build_warehouse", "backfill", "watch_incidents", *events]
 
 
 def run_demo(settings: Settings, *, days: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import SpecError
 from common.yaml_files import YamlFile
 
 PROJECT = Path(__file__).parent / "dbt"
@@ -52,6 +53,41 @@ class Contract:
     path: Path
     description: str
     columns: tuple[ContractColumn, ...]
+
+
+@dataclass(frozen=True)
+class ModelMeta:
+    """What a model says of itself in ``config: {meta: ...}``.
+
+    Attributes:
+        owner: who answers for it; empty if it does not say.
+        max_age_s: how old the end of its newest interval may be, in s; None if it promises nothing.
+    """
+
+    owner: str = ""
+    max_age_s: int | None = None
+
+
+def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMeta]:
+    """What the models of a folder say of themselves, by name.
+
+    Raises:
+        SpecError: a file is not a YAML mapping, or ``max_age_s`` no number of seconds; names file and line.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.yml")):
+        file = YamlFile.read(path, remedy="a model's YAML is a mapping with `models`")
+        for position, model in enumerate(file.content.get("models") or []):
+            meta = (model.get("config") or {}).get("meta") or {}
+            age = meta.get("max_age_s")
+            if age is not None and (not isinstance(age, int) or age <= 0):
+                raise SpecError(
+                    f"{path}:{file.line(('models', position, 'config', 'meta', 'max_age_s'))}: max_age_s is {age!r}.",
+                    table=str(model["name"]),
+                    remedy="write a number of seconds above 0",
+                )
+            found[str(model["name"])] = ModelMeta(str(meta.get("owner") or ""), age)
+    return found
 
 
 def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract]:

@@ -16,7 +16,7 @@ Models between refined tables and marts are views, and lineage looks through the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -76,10 +76,10 @@ def mart_assets() -> tuple[Asset, ...]:
     return _named("warehouse", _ROOT / "transformations" / "dbt" / "models" / "marts", "*.sql")
 
 
-def tell_refined(outlet_events: Any, receipts: Sequence[Mapping[str, Any]]) -> None:
-    """Give the event of each refined table its receipt, of several the last."""
+def tell_receipts(outlet_events: Any, receipts: Iterable[Mapping[str, Any]]) -> None:
+    """Give the event of each raw or refined table its receipt, of several the last."""
     for receipt in receipts:
-        outlet_events[_own(receipt["table"], "refined")].extra = receipt
+        outlet_events[_own(receipt["table"], receipt["table"].partition(".")[0])].extra = receipt
 
 
 def tell_release(outlet_events: Any, release: Mapping[str, Any]) -> None:

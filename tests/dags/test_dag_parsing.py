@@ -54,15 +54,14 @@ def test_every_dag_file_can_be_imported(seen: dict[str, Any]) -> None:
     assert seen["import_errors"] == {}
 
 
-def test_there_is_one_ingest_dag_per_source_spec_one_build_one_for_backfills_and_one_for_events(
-    seen: dict[str, Any],
-) -> None:
+def test_there_is_one_ingest_dag_per_source_spec_and_one_of_each_other_kind(seen: dict[str, Any]) -> None:
     files = {dag_id: dag["file"] for dag_id, dag in seen["dags"].items()}
     assert files == {
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
         "ingest_on_events": "ingest_on_events.py",
+        "watch_incidents": "watch_incidents.py",
     }
     assert set(INGEST) == {f"ingest_{spec.stem}" for spec in SOURCES.glob("*.yml")}
 
@@ -78,7 +77,8 @@ def test_parsing_loads_nothing_heavy(seen: dict[str, Any]) -> None:
 def test_every_dag_says_what_it_does_and_what_a_rerun_does(seen: dict[str, Any]) -> None:
     for dag_id, dag in seen["dags"].items():
         assert dag["description"], dag_id
-        assert "Rerun class: backfill-safe by partition key" in dag["doc_md"], dag_id
+        rerun_class = "now" if dag_id == "watch_incidents" else "backfill-safe by partition key"
+        assert f"Rerun class: {rerun_class}." in dag["doc_md"], dag_id
         assert "penstock" in dag["tags"], dag_id
 
 
@@ -149,7 +149,7 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
         announcing = [name for name, task in tasks.items() if task["outlets"]]
         assert announcing == ["announce", "reopen"][: len(announcing)]
         assert set(tasks["announce"]["outlets"]) == set(RAW[dag_id])
-        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen"}
+        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen", "watch"}
 
 
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:
