@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -76,6 +76,10 @@ class Settings(BaseModel):
         ge=0,
         description="A cause that is back so soon after it was resolved is the same incident, in s.",
     )
+    log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people, or for a collector.")
+    otlp_endpoint: str = Field(
+        default="", description="Collector of traces and metrics; OTEL_EXPORTER_OTLP_ENDPOINT by default, else none."
+    )
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
@@ -115,6 +119,10 @@ class Settings(BaseModel):
         for variable, value in environment.items():
             if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
                 values[variable.removeprefix(_PREFIX).lower()] = value
+        if environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            values.setdefault("otlp_endpoint", environment["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            values["otlp_endpoint"] = ""
         overridden = overrides.pop("connections", {})
         connections |= {name: _plain(url) for name, url in overridden.items()}
         values |= {key: value for key, value in overrides.items() if value is not None}

@@ -60,6 +60,7 @@ class Teller:
         """Tell of a batch that is live now; nothing of one that was live before."""
         if receipt.state != "published":
             return
+        self._lake.work.published(receipt.to_dict())
         with self._needed_by_nobody(receipt.table):
             if receipt.stage == "refine":
                 from transformations.refine import REFINED

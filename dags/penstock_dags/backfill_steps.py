@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BuildFailed, DataRejected, TransientError, UsageError
+from dags.penstock_dags.accounted import accounted
 from dags.penstock_dags.connections import airflow_address
 from dags.penstock_dags.steps import give_way, pipeline_for
 
@@ -60,6 +61,7 @@ def work(planned: Mapping[str, Any], *, whole: bool) -> list[dict[str, Any]]:
     ]
 
 
+@accounted
 def refine(piece: Mapping[str, Any]) -> dict[str, int]:
     """Refine some intervals of one table; how many were published and how many were as they should be.
 

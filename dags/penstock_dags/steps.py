@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
+from dags.penstock_dags.accounted import accounted
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
@@ -34,6 +35,7 @@ def give_way() -> None:
     os.nice(10)
 
 
+@accounted
 def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
     """Load one table of one source for one partition key; its receipt.
 
@@ -132,6 +134,7 @@ def changes_refined(receipts: Sequence[Mapping[str, Any]], key: str | None) -> b
     )
 
 
+@accounted
 def refine(key: str) -> list[dict[str, Any]]:
     """Refine every table for one partition key, and earlier keys whose raw rows changed late; the receipts.
 
@@ -164,6 +167,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     return receipts
 
 
+@accounted
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
     candidate = pipeline_for(set()).build()
@@ -174,6 +178,7 @@ def build() -> str | None:
     return candidate.id
 
 
+@accounted
 def publish(candidate_id: str) -> dict[str, Any]:
     """Make a candidate the current release; a reference to the release.
 

@@ -29,11 +29,13 @@ from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun, wait_for
 from penstock.backfill_plan import Wish
 from penstock.backfill_run import run_backfill
 from penstock.build import pin_lake
+from penstock.costs import account
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import port_is_free
 from penstock.pipeline import Pipeline
 from penstock.run import run as run_days
 from penstock.scheduler import Scheduler
+from tests.integration.penstock.collector import Collector, collecting
 from tests.nats_server import PASSWORD, NatsServer, running_nats
 from warehouse.releases import Releases
 
@@ -46,6 +48,13 @@ DAGS = (*INGEST, BUILD, BACKFILL, EVENTS)
 QUEUE = "queue: {connection: bus, stream: IN, subject: in.days, dead_letter: dead.days}"
 LAST = "2013-12-31"
 """The last day of flights, of which the demo's bucket has no object."""
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """What Airflow and its tasks send their spans to."""
+    with collecting() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 @pytest.fixture(scope="module")
-def scheduler(services: EmbeddedServices, bus: NatsServer) -> Iterator[Scheduler]:
+def scheduler(services: EmbeddedServices, bus: NatsServer, collector: Collector) -> Iterator[Scheduler]:
     """Airflow with every DAG unpaused. Only bucket and queue are in the environment; the database is a connection.
 
     The specs are the bundled ones, with a watch on the bucket from the day of which it has nothing, and a queue.
@@ -74,6 +83,9 @@ def scheduler(services: EmbeddedServices, bus: NatsServer) -> Iterator[Scheduler
         "PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"],
         "PENSTOCK_CONNECTIONS__BUS": bus.url,
         "PENSTOCK_SOURCES": str(_specs_with_events(home / "sources")),
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
     }
     airflow = Scheduler(home, triggers=True, environment=environment)
     try:
@@ -142,6 +154,24 @@ def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset
     assert told["refined.flights"]["published"] == 842
     raw = api.call("GET", "/api/v2/assets/events?source_dag_id=ingest_flightops")["asset_events"]
     assert {event["name"]: event["extra"]["rows_in"] for event in raw}["raw.flightops__flights"] == 842
+
+
+def test_what_a_task_does_is_part_of_airflows_span_of_it_and_its_cost_is_kept(
+    scheduler: Scheduler, api: AirflowApi, pipeline: Pipeline, collector: Collector
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    batches = {s.trace_id: s for s in collector.spans if s.name.startswith("ingest raw.flightops__")}
+    by_id = {span.span_id: span for span in collector.spans}
+    tasks = [by_id[by_id[batch.parent_id].parent_id] for batch in batches.values()]
+    assert {task.attributes["airflow.dag_run.run_id"] for task in tasks} == {run.run_id}
+    assert {task.trace_id for task in tasks} == set(batches)
+    logs = [path.read_text() for path in (scheduler.logs / "tasks").glob("dag_id=ingest_flightops/**/*.log")]
+    told = [json.loads(line) for log in logs for line in log.splitlines() if '"table":' in line]
+    assert {line["table"] for line in told if line.get("trace_id") in batches} == {
+        f"raw.flightops__{name}" for name in ("flights", "planes", "airlines", "airports")
+    }
+    used = {(row["stage"], row["step"]) for row in account(pipeline, "stage")}
+    assert {("ingest", "extract"), ("refine", "refine"), ("warehouse", "models")} <= used
 
 
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
