@@ -18,6 +18,7 @@ from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import backfill_steps, steps
+from dags.penstock_dags.assets import mart_assets, release_asset, tell_release
 from dags.penstock_dags.defaults import (
     BACKFILL_POOL,
     DAG_DEFAULTS,
@@ -25,11 +26,9 @@ from dags.penstock_dags.defaults import (
     TAG,
     TASK_DEFAULTS,
     WAREHOUSE_TASK,
-    release_asset,
 )
 
 DAG_ID = "backfill"
-RELEASE = release_asset()
 
 PARAMS: dict[str, Any] = {
     "targets": Param([], type="array", items={"type": "string"}, description="Sources, tables or models, one a line."),
@@ -95,12 +94,12 @@ def backfill() -> None:
             raise AirflowSkipException("There is nothing to build: ingest did not end.")
         return {"candidate": steps.build()}
 
-    @task(**WAREHOUSE_TASK, outlets=[RELEASE], multiple_outputs=False)
+    @task(**WAREHOUSE_TASK, outlets=[release_asset(), *mart_assets()], multiple_outputs=False)
     def publish(built: Any, outlet_events: Any = None) -> dict[str, Any]:
         if built["candidate"] is None:
             raise AirflowSkipException("Nothing changed since the current release.")
         release = steps.publish(built["candidate"])
-        outlet_events[RELEASE].extra = release
+        tell_release(outlet_events, release)
         return release
 
     @task(trigger_rule="all_done")

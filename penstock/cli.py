@@ -28,6 +28,7 @@ from penstock import (
     cli_sources,
     cli_suites,
     cli_telemetry,
+    cli_watch,
 )
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
@@ -58,6 +59,7 @@ for command in (
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
     *cli_telemetry.COMMANDS,
+    *cli_watch.COMMANDS,
 ):
     app.command()(command)
 

@@ -223,7 +223,7 @@ class Pipeline:
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
         suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
+        return digest(penstock.__version__, table.model_dump(mode="json", exclude={"events"}), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.

@@ -40,7 +40,7 @@ def advance(backfill_id: str, planned: Mapping[str, Any]) -> bool:
     from penstock.backfill_airflow import advance as go_on
 
     try:
-        return go_on(_api(), backfill_id, planned, datetime.now(UTC))
+        return go_on(airflow_api(), backfill_id, planned, datetime.now(UTC))
     except TransientError as error:
         log.warning("asked again later: %s", error)
         return False
@@ -127,7 +127,7 @@ def judge(account: Mapping[str, Any]) -> None:
         )
 
 
-def _api() -> AirflowApi:
+def airflow_api() -> AirflowApi:
     """This Airflow's own REST API: tasks have no other way to make a backfill."""
     from common.settings import Settings
     from penstock.backfill_run import airflow_of

@@ -119,12 +119,19 @@ def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
         log.info("deletes: %d rows of %s marked", found.marked, found.table)
 
 
-def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an asset event carries: the row account of all tables together, and each table's state."""
-    return {
-        **{count: sum(int(receipt[count]) for receipt in receipts) for count in ("rows_in", *_COUNTS)},
-        "states": {str(receipt["table"]): str(receipt["state"]) for receipt in receipts},
-    }
+def changes_refined(receipts: Sequence[Mapping[str, Any]], key: str | None) -> bool:
+    """Whether a refined table that is made from one of the raw tables that changed has the key already."""
+    from lake.paths import TableId
+
+    raw = {receipt["table"] for receipt in receipts if receipt["state"] == "published"}
+    if key is None or not raw:
+        return False
+    pipeline = pipeline_for(set())
+    return any(
+        key in pipeline.lake.live_attempts(TableId("refined", name), key)
+        for name, table in pipeline.refined_tables().items()
+        if raw & set(table.inputs.values())
+    )
 
 
 @accounted

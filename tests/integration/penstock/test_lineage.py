@@ -15,6 +15,8 @@ from openlineage.client import event_v2, facet_v2, serde
 
 from common.errors import GateRefused, StateCorrupt, UnknownName
 from common.settings import Settings
+from dags.penstock_dags import assets
+from dags.penstock_dags.specs import load_schedules
 from penstock.embedded import EmbeddedServices
 from penstock.lineage import Graph, graph_of, read_graph
 from penstock.lineage_events import Parent
@@ -59,6 +61,22 @@ def test_every_published_batch_and_table_is_told_once_as_started_and_once_as_com
     marts += ["mart_daily_route_performance", "mart_weather_delay"]
     jobs = [*raw, *refined, *(f"build.{name}" for name in marts)]
     assert sorted(told) == sorted((job, kind) for job in jobs for kind in ("START", "COMPLETE"))
+
+
+def test_airflows_assets_are_called_as_lineage_calls_the_tables(
+    graph: Graph, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("flightops", "stations"):
+        url = pipeline.settings.connection(name).get_secret_value()
+        monkeypatch.setenv(f"PENSTOCK_CONNECTIONS__{name.upper()}", url)
+    sources = load_schedules(pipeline.settings.sources)
+    tables = [assets.source_asset(source, table) for source in sources for table in source.outlines]
+    tables += [asset for source in sources for asset in assets.raw_assets(source)]
+    tables += [*assets.refined_assets(), *assets.mart_assets()]
+    assert sorted(asset.name for asset in tables) == sorted(graph.tables)
+    for other in (assets.reopened_asset(), assets.release_asset()):
+        assert other.name.startswith(assets.NO_DATASETS)
+        assert other.name not in graph.tables
 
 
 def test_a_second_run_that_changes_nothing_tells_nothing(pipeline: Pipeline, folder: Path) -> None:
