@@ -55,6 +55,12 @@ class Settings(BaseModel):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
+    warehouse_queue: str = Field(
+        default="warehouse", min_length=1, description="Queue of the Airflow tasks that build and publish."
+    )
+    warehouse_pod_template: Path | None = Field(
+        default=None, description="Pod template of those tasks under Airflow's KubernetesExecutor."
+    )
     lineage_url: str = Field(
         default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
     )
