@@ -28,7 +28,9 @@ import duckdb
 from common.errors import CommitConflict, StateCorrupt, UnknownName
 from common.fault_points import reach
 from common.files import sync_file, sync_folder, write_atomic
+from warehouse import moves
 from warehouse.lease import Lease, lease, next_fence
+from warehouse.shelf import Move, Shelf
 
 DATABASE = "warehouse.duckdb"
 _MARKER = "published"
@@ -85,7 +87,7 @@ class Candidate:
         return manifest
 
 
-class Releases:
+class Releases(Shelf):
     """The releases of one warehouse folder.
 
     Args:
@@ -111,32 +113,33 @@ class Releases:
 
     def current(self) -> Release | None:
         """The release the pointer names; None before the first publish."""
-        release_id = self._pointed_at()
+        release_id = self.current_id()
         return self._read(self.warehouse / "releases" / release_id, current=True) if release_id else None
 
-    def _pointed_at(self) -> str | None:
+    def current_id(self) -> str | None:
+        """See :class:`Shelf`."""
         try:
             return (self.warehouse / "current").readlink().name
         except FileNotFoundError:
             return None
 
-    def get(self, release_id: str) -> Release:
-        """The published release of that id.
-
-        Raises:
-            UnknownName: no such release; the message lists those there are.
-        """
-        for release in self.all():
-            if release.id == release_id:
-                return release
-        known = ", ".join(release.id for release in self.all()) or "none yet"
-        raise UnknownName(f"There is no release {release_id!r} (there are: {known}).", remedy="see 'penstock releases'")
-
     def all(self) -> list[Release]:
         """Published releases, oldest first. A folder that was never pointed at is none."""
-        current = self._pointed_at()
+        current = self.current_id()
         found = (self._read(folder, current=folder.name == current) for folder in self._folders("releases"))
         return [release for release in found if release is not None]
+
+    def moves(self) -> list[Move]:
+        """See :class:`Shelf`. A release from before moves were written down counts from its first publishing."""
+        newest = moves.pointer_move(self.warehouse)
+        found = {*moves.recorded(self.warehouse), *([newest] if newest else [])}
+        known = {move.release for move in found}
+        found |= {
+            Move(datetime.fromisoformat(release.published_at), release.id)
+            for release in self.all()
+            if release.id not in known and release.published_at
+        }
+        return sorted(found)
 
     def _read(self, folder: Path, *, current: bool) -> Release | None:
         """The release in that folder; None if it was never published, or was retired while we looked."""
@@ -162,27 +165,16 @@ class Releases:
             (path for path in folder.iterdir() if _ID.fullmatch(path.name)), key=lambda path: int(path.name[1:])
         )
 
-    def connect(self, release_id: str | None = None) -> duckdb.DuckDBPyConnection:
-        """A read-only connection to a release, the current one by default (see :func:`open_read_only`).
-
-        Raises:
-            UnknownName: nothing has been published yet, or no release of that id.
-            StateCorrupt: its file is missing or damaged.
-        """
-        while True:
-            pointed_at = self._pointed_at()
-            try:
-                chosen = self.get(release_id) if release_id else self.current()
-                if chosen is None:
-                    raise UnknownName("Nothing has been published yet.", remedy="run 'penstock run' or 'make demo'")
-                return open_read_only(chosen.database)
-            except (duckdb.Error, StateCorrupt) as error:
-                if release_id or self._pointed_at() == pointed_at:
-                    raise StateCorrupt(
-                        f"Release {release_id or pointed_at} cannot be opened: {error}",
-                        remedy="roll back to another release: 'penstock rollback'",
-                    ) from None
-                # The pointer moved on while we looked, and that release may have been retired: take the new one.
+    def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
+        try:
+            return open_read_only(release.database)
+        except duckdb.Error as error:
+            if not release.folder.exists():
+                raise FileNotFoundError(release.folder) from None
+            raise StateCorrupt(
+                f"Release {release.id} cannot be opened: {error}",
+                remedy="roll back to another release: 'penstock rollback'",
+            ) from None
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -271,7 +263,7 @@ class Releases:
             return self._publish(candidate)
 
     def _publish(self, candidate: Candidate) -> Release:
-        current = self._pointed_at()
+        current = self.current_id()
         if current != candidate.parent:
             raise CommitConflict(
                 f"Candidate {candidate.id} was built on release {candidate.parent}, but now {current or 'none'} is "
@@ -319,9 +311,10 @@ class Releases:
         return [release.id for release in surplus]
 
     def _point_to(self, release_id: str) -> None:
-        before = self._pointed_at()
+        before = self.current_id()
         if before is not None:
             self._mark(before)  # or it would count as never published as soon as the pointer leaves it
+        moves.remember(self.warehouse)
         temporary = self.warehouse / f".current.{uuid.uuid4().hex}"
         temporary.symlink_to(Path("releases") / release_id)
         temporary.replace(self.warehouse / "current")
