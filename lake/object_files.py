@@ -8,7 +8,6 @@ No promise of the store beyond the conditional put is relied on: not its checksu
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +131,9 @@ class ObjectFiles:
             )
 
     def download(self, name: str, path: Path, facts: FileFacts) -> None:
-        """Bring a file down and compare it. Side effects: ``path`` is written, and removed if it is not what it should be.
+        """Bring a file down and compare it.
+
+        Side effects: ``path`` is written, and removed if it is not what it should be.
 
         Raises:
             FileNotFoundError: there is none.
@@ -209,8 +210,3 @@ class ObjectFiles:
         """
         with self._telling(name):
             self._client.delete_object(Bucket=self._location.bucket, Key=self._key(name))
-
-
-def touch(path: Path) -> None:
-    """Say that a file was used just now."""
-    os.utime(path)

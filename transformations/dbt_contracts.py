@@ -46,12 +46,21 @@ class ContractColumn:
 
 @dataclass(frozen=True)
 class Contract:
-    """One table of the warehouse."""
+    """One table of the warehouse.
+
+    Attributes:
+        name: the table.
+        path: the file.
+        description: what it holds and its grain.
+        columns: in their order.
+        meta: what ``config: {meta: ...}`` says to others than dbt.
+    """
 
     name: str
     path: Path
     description: str
     columns: tuple[ContractColumn, ...]
+    meta: Mapping[str, Any]
 
 
 def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract]:
@@ -74,7 +83,8 @@ def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract
                 _column(column, file.line((*place, number)), docs)
                 for number, column in enumerate(model.get("columns") or [])
             )
-            found[model["name"]] = Contract(model["name"], path, _text(model.get("description"), docs), columns)
+            meta = (model.get("config") or {}).get("meta") or {}
+            found[model["name"]] = Contract(model["name"], path, _text(model.get("description"), docs), columns, meta)
     return found
 
 

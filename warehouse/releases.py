@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from warehouse.shelf import Move, Shelf
 
 DATABASE = "warehouse.duckdb"
 _MARKER = "published"
+_OPENING = threading.Lock()
 _ID = re.compile(r"r\d{6,}")
 
 
@@ -200,7 +202,7 @@ class Releases(Shelf):
             shutil.rmtree(folder)
         for folder in self._folders("releases"):
             if folder.name not in published:
-                _remove(folder)
+                remove_folder(folder)
         for doomed in (self.warehouse / "releases").glob(".r*"):
             shutil.rmtree(doomed, ignore_errors=True)
         for pointer in self.warehouse.glob(".current.*"):
@@ -307,7 +309,7 @@ class Releases(Shelf):
         releases = self.all()
         surplus = [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
         for release in surplus:
-            _remove(release.folder)
+            remove_folder(release.folder)
         return [release.id for release in surplus]
 
     def _point_to(self, release_id: str) -> None:
@@ -333,14 +335,26 @@ def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
 
     The path must be real, not through the pointer: a connection stays on its release whatever is published later.
     """
-    connection = duckdb.connect(
-        str(database.resolve()),
-        read_only=True,
-        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    # Connections of a process to one file share one engine, and so its settings: the first one makes and locks them.
+    with _OPENING:
+        connection = duckdb.connect(
+            str(database.resolve()),
+            read_only=True,
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+            },
+        )
+        try:
+            locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+            if locked != (True,):
+                connection.execute("SET GLOBAL TimeZone = 'UTC'")
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -358,7 +372,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     folder.replace(doomed)

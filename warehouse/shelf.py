@@ -157,7 +157,9 @@ class Shelf(ABC):
                 f"Release {release_id!r} is no longer kept (there are: {known}).",
                 remedy="read one of these; PENSTOCK_KEEP_RELEASES says how many are kept",
             )
-        return UnknownName(f"There is no release {release_id!r} (there are: {known}).", remedy="see 'penstock releases'")
+        return UnknownName(
+            f"There is no release {release_id!r} (there are: {known}).", remedy="see 'penstock releases'"
+        )
 
 
 def _names(releases: Iterable[Release]) -> str:

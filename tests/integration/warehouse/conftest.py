@@ -1,0 +1,20 @@
+"""One PostgreSQL and one S3 for the tests of doors, each test with a database and a prefix of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.embedded import EmbeddedServices
+from tests.integration.warehouse.bench import Bench, drop_bench, make_bench
+
+
+@pytest.fixture
+def bench(services: EmbeddedServices, tmp_path: Path) -> Iterator[Bench]:
+    """An empty warehouse and an empty BI database."""
+    name = f"bi_{uuid.uuid4().hex[:8]}"
+    yield make_bench(services.postgres_url, name, tmp_path / "warehouse")
+    drop_bench(services.postgres_url, name)
