@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
+from penstock import cli_backfill, cli_bi, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_bi.bi_app, name="bi")
+app.add_typer(cli_bi.store_app, name="store")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
@@ -289,7 +291,9 @@ def drift(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
-    release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Release id, or 'as of <time>'; the current one by default.")
+    ] = None,
     lake: Annotated[
         bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
     ] = False,
@@ -318,10 +322,10 @@ def query(
 @app.command()
 def releases(as_json: Json = False) -> None:
     """Published releases, oldest first; the current one is marked."""
+    import penstock
     from penstock.show import show_releases
-    from warehouse.releases import Releases
 
-    show_releases(Releases(load_settings().warehouse).all(), as_json=as_json)
+    show_releases(penstock.releases(settings=load_settings()), as_json=as_json)
 
 
 @app.command()
@@ -330,13 +334,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Point back to an earlier release: the same move as publishing, and as fast."""
+    from penstock.doors import roll_back
     from penstock.show import say
-    from warehouse.lease import lease
-    from warehouse.releases import Releases
 
-    warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0) as held:
-        now = Releases(warehouse, held).rollback(release)
+    now = roll_back(load_settings(), release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

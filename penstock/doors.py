@@ -17,13 +17,15 @@ from common.settings import Settings
 from penstock.psql import run_psql
 from transformations.dbt_contracts import contracts
 from warehouse.bi import BiPublished, BiSchema
-from warehouse.lease import Lease, identity
+from warehouse.lease import Lease, identity, lease
 from warehouse.releases import Release, Releases
 from warehouse.stored import stored_releases
 
 _LOG = logging.getLogger(__name__)
 BI_CONNECTION = "bi"
 """Name of the connection that leads to the BI database; without one there is no such door."""
+LEASE_WAIT_S = 60.0
+"""How long to wait for a build before the pointer is moved back, or a door is brought in step."""
 
 
 def bring_in_step(settings: Settings, release: Release, held: Lease) -> None:
@@ -51,6 +53,20 @@ def bring_in_step(settings: Settings, release: Release, held: Lease) -> None:
                 error,
                 command,
             )
+
+
+def roll_back(settings: Settings, release_id: str | None = None) -> Release:
+    """Point back to an earlier release, the one before the current by default, and show it in every door.
+
+    Raises:
+        UnknownName: no such release, or none before the current one.
+        LeaseHeld: a build is at work.
+        CommitConflict: the lease was lost.
+    """
+    with lease(settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        release = Releases(settings.warehouse, held).rollback(release_id)
+        bring_in_step(settings, release, held)
+        return release
 
 
 def publish_to_store(settings: Settings, release: Release, held: Lease) -> bool:

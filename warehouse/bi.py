@@ -18,6 +18,7 @@ made. The comment's fencing number keeps a publisher that was stopped from putti
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +28,21 @@ from dataclasses import dataclass
 from common.errors import CommitConflict, LeaseHeld, PenstockError, SourceRefused, StateCorrupt, UsageError
 from common.fault_points import reach
 from lake.sql import identifier, literal
-from warehouse.bi_sql import CHANGED, MARK, SESSION, copied, dropped, mark_text, qualified, unless
-from warehouse.bi_tables import RELEASE_TABLE, TABLES_TABLE, BiTable, bi_tables, copy_lines
+from warehouse.bi_sql import (
+    CHANGED,
+    LOCK_WAIT_MS,
+    LOCKED_OUT,
+    MARK,
+    SESSION,
+    copied,
+    dropped,
+    granted,
+    locked,
+    mark_text,
+    qualified,
+    unless,
+)
+from warehouse.bi_tables import RELEASE_TABLE, TABLES_TABLE, BiTable, bi_tables, copy_lines, own_tables
 from warehouse.releases import Release, open_read_only
 
 Run = Callable[[Iterable[bytes]], list[list[str]]]
@@ -36,8 +50,6 @@ Run = Callable[[Iterable[bytes]], list[list[str]]]
 
 SWAP_WAIT_S = 60.0
 """How long a swap waits for transactions that have a table of the schema open."""
-_LOCK_WAIT_MS = 100
-"""How long one try waits, and so how long a reader may wait behind it."""
 _RETRY_S = 0.25
 
 
@@ -50,12 +62,14 @@ class Live:
         fence: fencing number under which it was put there.
         release: id of the release.
         signatures: of each table (:meth:`BiTable.signature`).
+        strangers: what else is in the schema, which Penstock did not make.
     """
 
     warehouse: str
     fence: int
     release: str
     signatures: dict[str, str]
+    strangers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,12 @@ class BiSchema:
         """What readers see now; None if there is no such schema.
 
         Raises:
-            UsageError: there is one that is not Penstock's, or that holds what Penstock did not make.
+            UsageError: there is one that is not Penstock's.
             SourceRefused, SourceUnavailable: the database does not let us, or does not answer.
         """
-        marks = self._marks()
+        return self._live(self._marks())
+
+    def _live(self, marks: dict[str, str]) -> Live | None:
         if self._schema not in marks:
             return None
         mark = MARK.fullmatch(marks[self._schema])
@@ -108,11 +124,19 @@ class BiSchema:
                 f"The BI database has a schema {self._schema!r} that Penstock did not make. It was left as it is.",
                 remedy="rename or drop it yourself, or set PENSTOCK_BI_SCHEMA to another name",
             )
-        schema = identifier(self._schema)
-        there = f"to_regclass(format('%I.%I', {literal(self._schema)}, table_name)) IS NOT NULL"
-        query = f"SELECT table_name, signature FROM {schema}.{TABLES_TABLE} WHERE {there};"
-        signatures = {row[0]: row[1] for row in self._ask(query)}
-        return Live(mark["warehouse"], int(mark["fence"]), mark["release"], signatures)
+        here = f"nspname = {literal(self._schema)}"
+        rows = self._ask(
+            f"SELECT 'table', table_name, signature FROM {qualified(self._schema, [TABLES_TABLE])} "
+            f"WHERE to_regclass(format('%I.%I', {literal(self._schema)}, table_name)) IS NOT NULL;\n"
+            "SELECT 'there', relname, '' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            f"WHERE {here} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') UNION ALL "
+            f"SELECT 'there', proname || '()', '' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+            f"WHERE {here};"
+        )
+        signatures = {name: signature for kind, name, signature in rows if kind == "table"}
+        there = {name for kind, name, _ in rows if kind == "there"}
+        strangers = sorted(there - signatures.keys() - {RELEASE_TABLE, TABLES_TABLE})
+        return Live(mark["warehouse"], int(mark["fence"]), mark["release"], signatures, tuple(strangers))
 
     def publish(
         self, release: Release, *, fence: int, take_over: bool = False, wait_s: float = SWAP_WAIT_S
@@ -136,19 +160,19 @@ class BiSchema:
         removed.
         """
         tables = bi_tables(release)
-        live = self.live()
-        if live is not None and not take_over:
-            self._refuse_older(live, fence)
+        marks = self._marks()
+        live = self._live(marks)
+        if live is not None:
+            self._refuse(live, fence, take_over=take_over)
         signatures = {table.name: table.signature(self._readers) for table in tables}
-        ours = live is not None and live.warehouse == self._warehouse
-        if live is not None and ours and (live.release, live.signatures) == (release.id, signatures):
-            return BiPublished(release.id, carried=tuple(signatures), notices=self._tidy(fence))
+        self._tidy(marks, fence)
+        wanted = (self._warehouse, release.id, signatures)
+        if live is not None and (live.warehouse, live.release, live.signatures) == wanted:
+            self._told([self._renewal(live, fence).encode()])
+            return BiPublished(release.id, carried=tuple(signatures), notices=self._kept(fence))
         before = live.signatures if live is not None else {}
         carried = tuple(name for name, signature in signatures.items() if before.get(name) == signature)
         written = [table for table in tables if table.name not in carried]
-        if live is not None:
-            self._refuse_strangers(live)
-        self._tidy(fence)
         token = uuid.uuid4().hex[:8]
         upcoming = f"{self._schema}__next_{token}"
         self._load(upcoming, release, fence, written, signatures, tables)
@@ -156,10 +180,10 @@ class BiSchema:
         try:
             self._swap(upcoming, f"{self._schema}__old_{token}", live, carried, release, fence, wait_s)
         except PenstockError:
-            with contextlib.suppress(PenstockError):  # the next one will
-                self._tidy(fence)
+            with contextlib.suppress(PenstockError):  # or the next one will
+                self._tidy(self._marks(), fence)
             raise
-        return BiPublished(release.id, tuple(table.name for table in written), carried, self._tidy(fence))
+        return BiPublished(release.id, tuple(table.name for table in written), carried, self._kept(fence))
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
@@ -188,8 +212,8 @@ class BiSchema:
                     yield table.create(upcoming).encode()
                     yield from copied(upcoming, table.name, copy_lines(connection, table))
                     yield table.finish(upcoming).encode()
-            yield from self._own_tables(upcoming, release, fence, signatures, tables)
-            yield self._grants(upcoming).encode()
+            yield from own_tables(upcoming, release, fence, signatures, tables)
+            yield granted(upcoming, self._readers).encode()
             yield "".join([*counts, "COMMIT;\n"]).encode()
 
         # Whoever may read learns what it reads: the answer of this session's last queries, before anything is shown.
@@ -202,34 +226,6 @@ class BiSchema:
                 table=wrong,
                 remedy="run 'penstock bi publish'; readers see what they saw before",
             )
-
-    def _own_tables(
-        self, upcoming: str, release: Release, fence: int, signatures: dict[str, str], tables: Sequence[BiTable]
-    ) -> Iterator[bytes]:
-        schema = identifier(upcoming)
-        yield (
-            f"CREATE TABLE {schema}.{RELEASE_TABLE} (release text PRIMARY KEY, published_at timestamptz NOT NULL, "
-            "fence bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now());\n"
-            f"COMMENT ON TABLE {schema}.{RELEASE_TABLE} IS 'The release that all tables of this schema are of. One "
-            "row.';\n"
-            f"CREATE TABLE {schema}.{TABLES_TABLE} (table_name text PRIMARY KEY, rows bigint NOT NULL, "
-            "checksum text NOT NULL, signature text NOT NULL);\n"
-            f"COMMENT ON TABLE {schema}.{TABLES_TABLE} IS 'The tables of this schema as the release has them. One row "
-            "per table.';\n"
-        ).encode()
-        line = f"{release.id}\t{release.published_at}\t{fence}\n"
-        yield from copied(upcoming, RELEASE_TABLE, [line.encode()], "(release, published_at, fence)")
-        lines = (f"{table.name}\t{table.rows}\t{table.checksum}\t{signatures[table.name]}\n" for table in tables)
-        yield from copied(upcoming, TABLES_TABLE, [line.replace("\\", "\\\\").encode() for line in lines])
-
-    def _grants(self, schema: str) -> str:
-        return "".join(
-            f"SELECT format('CREATE ROLE %I NOLOGIN', {literal(role)}) "
-            f"WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)}) \\gexec\n"
-            f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};\n"
-            f"GRANT SELECT ON ALL TABLES IN SCHEMA {identifier(schema)} TO {identifier(role)};\n"
-            for role in self._readers
-        )
 
     # -- swapping --------------------------------------------------------------------------------------------------
 
@@ -250,7 +246,7 @@ class BiSchema:
                 self._told([script.encode()])
                 return
             except SourceRefused as error:
-                if "lock timeout" not in error.problem and "deadlock detected" not in error.problem:
+                if not any(text in error.problem for text in (LOCKED_OUT, "lock timeout")):
                     raise
                 if time.monotonic() >= deadline:
                     raise LeaseHeld(
@@ -264,21 +260,10 @@ class BiSchema:
         self, upcoming: str, retired: str, live: Live | None, carried: Sequence[str], release: Release, fence: int
     ) -> str:
         schema = identifier(self._schema)
-        lines = [
-            SESSION,
-            "BEGIN;\n",
-            f"SET LOCAL lock_timeout = '{_LOCK_WAIT_MS}ms';\n",
-            f"SELECT pg_advisory_xact_lock(hashtext({literal('penstock bi ' + self._schema)}));\n",
-            unless(
-                f"obj_description(to_regnamespace({literal(schema)}), 'pg_namespace') IS NOT DISTINCT FROM "
-                + ("NULL" if live is None else literal(self._mark_of(live)))
-                + (f" AND to_regnamespace({literal(schema)}) IS NULL" if live is None else ""),
-                CHANGED,
-            ),
-        ]
+        lines = [self._guard(live, upcoming)]
         if live is not None:
             old = [*sorted(live.signatures), RELEASE_TABLE, TABLES_TABLE]
-            lines.append(f"LOCK TABLE {qualified(self._schema, old)} IN ACCESS EXCLUSIVE MODE;\n")
+            lines.append(locked(self._schema, old))
             lines += [
                 f"ALTER TABLE {schema}.{identifier(name)} SET SCHEMA {identifier(upcoming)};\n" for name in carried
             ]
@@ -294,32 +279,46 @@ class BiSchema:
             )
         return "".join([*lines, "COMMIT;\n"])
 
-    def _refuse_older(self, live: Live, fence: int) -> None:
-        if live.warehouse != self._warehouse:
+    def _renewal(self, live: Live, fence: int) -> str:
+        """Only the number changes: whoever was stopped before must not come after us."""
+        schema, mark = identifier(self._schema), self._mark("current", fence, live.release)
+        return (
+            f"{self._guard(live, self._schema)}COMMENT ON SCHEMA {schema} IS {literal(mark)};\n"
+            f"UPDATE {qualified(self._schema, [RELEASE_TABLE])} SET fence = {fence};\nCOMMIT;\n"
+        )
+
+    def _guard(self, live: Live | None, upcoming: str) -> str:
+        """Begin a transaction that fails unless everything is as it was looked at, and keep other publishers out."""
+        schema = identifier(self._schema)
+        current = f"obj_description(to_regnamespace({literal(schema)}), 'pg_namespace')"
+        as_before = (
+            f"to_regnamespace({literal(schema)}) IS NULL"
+            if live is None
+            else f"{current} = {literal(self._mark_of(live))}"
+        )
+        there = f"to_regnamespace({literal(identifier(upcoming))}) IS NOT NULL"
+        return (
+            f"{SESSION}BEGIN;\nSET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms';\n"
+            f"SELECT pg_advisory_xact_lock(hashtext({literal('penstock bi ' + self._schema)}));\n"
+            f"{unless(f'coalesce({as_before}, false) AND {there}', CHANGED)}"
+        )
+
+    def _refuse(self, live: Live, fence: int, *, take_over: bool) -> None:
+        if live.warehouse != self._warehouse and not take_over:
             raise CommitConflict(
                 f"Schema {self._schema!r} of the BI database holds a release of another warehouse.",
                 remedy="give this one a PENSTOCK_BI_SCHEMA of its own, or replace it: penstock bi publish --take-over",
             )
-        if live.fence > fence:
+        if live.fence > fence and not take_over:
             raise CommitConflict(
                 f"The BI database was published to with fence {live.fence}, this process has {fence}. It changes "
                 "nothing.",
                 remedy="run 'penstock bi publish'",
             )
-
-    def _refuse_strangers(self, live: Live) -> None:
-        """What others have put into our schema would be swapped out of their sight."""
-        rows = self._ask(
-            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            f"WHERE n.nspname = {literal(self._schema)} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') UNION ALL "
-            "SELECT p.proname || '()' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
-            f"WHERE n.nspname = {literal(self._schema)} ORDER BY 1;"
-        )
-        strangers = sorted({row[0] for row in rows} - live.signatures.keys() - {RELEASE_TABLE, TABLES_TABLE})
-        if strangers:
+        if live.strangers:  # they would be swapped out of their owners' sight
             raise UsageError(
                 f"Schema {self._schema!r} of the BI database holds what Penstock did not make: "
-                f"{', '.join(strangers[:5])}. It was left as it is.",
+                f"{', '.join(live.strangers[:5])}. It was left as it is.",
                 remedy="move it to a schema of its own, then run 'penstock bi publish'",
             )
 
@@ -335,30 +334,34 @@ class BiSchema:
 
     # -- what is left of others ------------------------------------------------------------------------------------
 
-    def _tidy(self, fence: int) -> tuple[str, ...]:
+    def _tidy(self, marks: dict[str, str], fence: int) -> None:
         """Drop schemas that publishers who died have left, and retired ones that nothing depends on any more."""
-        notices = []
-        for name, comment in sorted(self._marks().items()):
-            mark = MARK.fullmatch(comment)
-            if mark is None or mark["schema"] != self._schema or mark["state"] == "current" or name == self._schema:
-                continue
-            if int(mark["fence"]) > fence and mark["warehouse"] == self._warehouse:
-                continue  # of one who came after us, and may be at work
-            tables = [
-                row[0]
-                for row in self._ask(
-                    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                    f"WHERE n.nspname = {literal(name)} AND c.relkind = 'r' ORDER BY 1;"
-                )
-            ]
-            script = f"{SESSION}BEGIN;\nSET LOCAL lock_timeout = '{_LOCK_WAIT_MS}ms';\n{dropped(name, tables)}COMMIT;\n"
-            self._told([script.encode()])
-            if name in self._marks():
-                notices.append(
-                    f"schema {name} of the BI database ({mark['state']}, {mark['release']}) is kept: a view or a "
-                    "transaction needs its tables"
-                )
-        return tuple(notices)
+        for name in self._left(marks, fence):
+            rows = self._ask(
+                "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                f"WHERE n.nspname = {literal(name)} AND c.relkind = 'r' ORDER BY 1;"
+            )
+            drop = dropped(name, [row[0] for row in rows])
+            self._told([f"{SESSION}BEGIN;\nSET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms';\n{drop}COMMIT;\n".encode()])
+
+    def _kept(self, fence: int) -> tuple[str, ...]:
+        """What is told of schemas that could not be dropped."""
+        return tuple(
+            f"schema {name} of the BI database ({mark['state']}, {mark['release']}) is kept: a view or a transaction "
+            "needs its tables"
+            for name, mark in self._left(self._marks(), fence).items()
+        )
+
+    def _left(self, marks: dict[str, str], fence: int) -> dict[str, re.Match[str]]:
+        found = {name: MARK.fullmatch(comment) for name, comment in sorted(marks.items()) if name != self._schema}
+        return {
+            name: mark
+            for name, mark in found.items()
+            if mark is not None
+            and mark["schema"] == self._schema
+            # One of a publisher that came after us may be at work.
+            and (mark["warehouse"] != self._warehouse or int(mark["fence"]) <= fence)
+        }
 
     def _marks(self) -> dict[str, str]:
         """Comment by schema, of the one schema and of all that are made by Penstock."""

@@ -9,6 +9,11 @@ from lake.sql import identifier, literal
 
 CHANGED = "penstock: the schema has changed meanwhile"
 """What the database says when it is no longer as it was looked at."""
+LOCKED_OUT = "penstock: the tables are in use"
+"""What it says when transactions had tables open all the time."""
+LOCK_WAIT_MS = 100
+"""How long one try to lock the tables waits, and so how long a reader may wait behind it."""
+_TRIES, _PAUSE_S = 5, 0.03
 
 SESSION = r"""\set VERBOSITY terse
 SET client_min_messages = warning;
@@ -54,4 +59,28 @@ def dropped(schema: str, tables: Sequence[str]) -> str:
     return (
         f"DO $penstock$ BEGIN {drop}DROP SCHEMA {identifier(schema)} RESTRICT; "
         "EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN NULL; END $penstock$;\n"
+    )
+
+
+def locked(schema: str, tables: Sequence[str]) -> str:
+    """Lock tables against all readers, in tries that give everything free again when one lock is not to be had.
+
+    So no reader waits long, and one that holds what we want while it wants what we hold gets it.
+    """
+    return (
+        f"DO $penstock$ BEGIN FOR try IN 1..{_TRIES} LOOP BEGIN "
+        f"LOCK TABLE {qualified(schema, tables)} IN ACCESS EXCLUSIVE MODE; RETURN; "
+        f"EXCEPTION WHEN lock_not_available OR deadlock_detected THEN PERFORM pg_sleep({_PAUSE_S}); END; END LOOP; "
+        f"RAISE EXCEPTION {literal(LOCKED_OUT)}; END $penstock$;\n"
+    )
+
+
+def granted(schema: str, readers: Sequence[str]) -> str:
+    """The statements that let roles read a schema's tables; a role that does not exist is made, without login."""
+    return "".join(
+        f"SELECT format('CREATE ROLE %I NOLOGIN', {literal(role)}) "
+        f"WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)}) \\gexec\n"
+        f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};\n"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {identifier(schema)} TO {identifier(role)};\n"
+        for role in readers
     )

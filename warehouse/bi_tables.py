@@ -16,6 +16,7 @@ import duckdb
 from common.errors import SpecError, located
 from common.hashing import digest
 from lake.sql import identifier, literal
+from warehouse.bi_sql import copied
 from warehouse.bi_types import BiColumn, postgres_type
 from warehouse.releases import Release, open_read_only
 
@@ -130,6 +131,27 @@ def copy_lines(connection: duckdb.DuckDBPyConnection, table: BiTable) -> Iterato
     query = f"SELECT concat_ws(chr(9), {fields}) || chr(10) AS line FROM main.{identifier(table.name)}"
     for batch in connection.cursor().sql(query).to_arrow_reader(_ROWS_AT_ONCE):
         yield "".join(map(str, batch.column(0).to_pylist())).encode()
+
+
+def own_tables(
+    upcoming: str, release: Release, fence: int, signatures: dict[str, str], tables: Sequence[BiTable]
+) -> Iterator[bytes]:
+    """The two tables that say what a schema holds, as statements and rows."""
+    schema = identifier(upcoming)
+    yield (
+        f"CREATE TABLE {schema}.{RELEASE_TABLE} (release text PRIMARY KEY, published_at timestamptz NOT NULL, "
+        "fence bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now());\n"
+        f"COMMENT ON TABLE {schema}.{RELEASE_TABLE} IS 'The release that all tables of this schema are of. One "
+        "row.';\n"
+        f"CREATE TABLE {schema}.{TABLES_TABLE} (table_name text PRIMARY KEY, rows bigint NOT NULL, "
+        "checksum text NOT NULL, signature text NOT NULL);\n"
+        f"COMMENT ON TABLE {schema}.{TABLES_TABLE} IS 'The tables of this schema as the release has them. One row "
+        "per table.';\n"
+    ).encode()
+    line = f"{release.id}\t{release.published_at}\t{fence}\n"
+    yield from copied(upcoming, RELEASE_TABLE, [line.encode()], "(release, published_at, fence)")
+    lines = (f"{table.name}\t{table.rows}\t{table.checksum}\t{signatures[table.name]}\n" for table in tables)
+    yield from copied(upcoming, TABLES_TABLE, [line.replace("\\", "\\\\").encode() for line in lines])
 
 
 def _check_names(table: str, columns: Sequence[BiColumn]) -> None:

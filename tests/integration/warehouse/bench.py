@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import psycopg
-from psycopg import sql
+import psycopg  # noqa: TID251 - a client as users have it
+from psycopg import sql  # noqa: TID251
 
 from penstock.psql import run_psql
 from warehouse.bi import BiPublished, BiSchema
@@ -96,7 +96,7 @@ def make_bench(superuser_url: str, name: str, folder: Path) -> Bench:
         admin.execute(
             sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(f"{name}_owner"))
         )
-    server = superuser_url.split("@")[1].split("/")[0]
+    server = superuser_url.split("@")[1].split("/", maxsplit=1)[0]
     owner, reader = (f"postgresql://{name}_{role}:secret@{server}/{name}" for role in ("owner", "reader"))
     return Bench(Releases(folder), owner, reader, f"{name}_reader")
 
