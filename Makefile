@@ -7,8 +7,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 PROVE_DAYS ?= 360
+MOVES ?= 1000
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
+.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-readers bench bench-ingest bench-intervals bench-mariadb \
 	bench-gates bench-growth bench-late bench-objects clean
 
 help: ## Show this list
@@ -52,6 +53,9 @@ ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare
 
 prove-backfill: $(INSTALLED) ## A year of days through Airflow, killed on the way; the end compared (PROVE_DAYS=31)
 	@$(BIN)/python -m benchmarks.prove_backfill --days $(PROVE_DAYS)
+
+prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
+	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

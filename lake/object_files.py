@@ -80,7 +80,7 @@ class ObjectFiles:
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
         """Errors of the store as ours; one that says "there is none" as FileNotFoundError."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError
 
         try:
             yield
@@ -96,6 +96,11 @@ class ObjectFiles:
             raise StoreUnavailable(
                 f"{self._location} refused {what}: {code or status}.",
                 remedy="check the keys and rights of that connection",
+            ) from None
+        except FlexibleChecksumError:
+            raise StateCorrupt(
+                f"{self}/{what} arrived with another checksum than the store has of it.",
+                remedy="run the command again; if it stays so, the store is damaged",
             ) from None
         except (BotoCoreError, HTTPClientError) as error:
             raise StoreUnavailable(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import penstock
 from common.errors import CommitConflict, SettingsError, StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
 from lake.object_store import parse_s3_url, s3_client
-from penstock.embedded import EmbeddedServices
 from tests.integration.ingestion.store_proxy import Dials, proxy
 from tests.unit.warehouse.small_warehouse import make_release
 from warehouse.releases import Releases
@@ -68,17 +66,6 @@ class Store:
     def cached(self, who: str) -> list[str]:
         """Names in a reader's cache, locks aside."""
         return sorted(p.name for p in (self.folder / who / "cache" / "releases").glob("*") if p.is_dir())
-
-
-@pytest.fixture(scope="module")
-def bucket(services: EmbeddedServices) -> Iterator[str]:
-    """URL of a bucket of the module's own."""
-    name = f"releases-{uuid.uuid4().hex[:8]}"
-    location = parse_s3_url(SecretStr(services.s3_url))
-    client = s3_client(location)
-    client.create_bucket(Bucket=name)
-    yield services.s3_url.replace(f"@{location.bucket}", f"@{name}")
-    client.delete_bucket(Bucket=name)
 
 
 @pytest.fixture
@@ -210,7 +197,7 @@ def test_a_file_that_the_store_gives_back_changed_is_not_published(store: Store,
     release = make_release(store.local, 2)
     through = store.at("builder", url=url, warehouse=store.local.warehouse)
     dials.match, dials.rewrite = "warehouse.duckdb", lambda body: body[:-1] + b"?" if body else body
-    with pytest.raises(StateCorrupt, match=r"releases/r000002/warehouse\.duckdb has \d+ bytes that are not those"):
+    with pytest.raises(StateCorrupt, match=r"releases/r000002/warehouse\.duckdb (has|arrived)"):
         through.publish(release, fence=2, keep=10)
     assert [r.id for r in store.at("reader").all()] == ["r000001"]
     dials.match = "nothing"

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock
+from benchmarks.prove_readers import prove
 from common.errors import UnknownName, UsageError
 from common.settings import Settings
 from tests.unit.warehouse.small_warehouse import answer, make_candidate, make_release
@@ -96,19 +97,19 @@ def test_a_release_that_retention_removes_below_a_reader_goes_on_answering(relea
     connection.close()
 
 
-@pytest.mark.parametrize("wanted", ["r000001", "r000002"])
-def test_a_release_that_was_removed_is_named_as_such_beside_those_there_are(releases: Releases, wanted: str) -> None:
+def test_a_release_that_was_removed_is_named_as_such_beside_those_there_are(releases: Releases) -> None:
     releases.retain(1)
-    with pytest.raises(UnknownName, match=rf"'{wanted}' is no longer kept \(there are: r000003\).*KEEP_RELEASES"):
-        releases.connect(wanted)
+    for wanted in ("r000001", "r000002"):
+        with pytest.raises(UnknownName, match=rf"'{wanted}' is no longer kept \(there are: r000003\).*KEEP_RELEASES"):
+            releases.connect(wanted)
     with pytest.raises(UnknownName, match=r"There is no release 'r000009' \(there are: r000003\)"):
         releases.connect("r000009")
 
 
-@pytest.mark.parametrize("words", ["newest please", "as of", "as of yesterday", "as of 2026-13-01", ""])
-def test_words_that_name_no_release_are_refused_with_the_forms_there_are(releases: Releases, words: str) -> None:
-    with pytest.raises((UsageError, UnknownName), match=r"(?i)remedy"):
-        releases.connect(words)
+def test_words_that_name_no_release_are_refused_with_the_forms_there_are(releases: Releases) -> None:
+    for words in ("newest please", "as of", "as of yesterday", "as of 2026-13-01", ""):
+        with pytest.raises((UsageError, UnknownName), match=r"(?i)remedy"):
+            releases.connect(words)
 
 
 def test_a_reader_can_neither_write_nor_look_elsewhere_nor_be_configured_and_leaves_nothing_behind(
@@ -202,3 +203,10 @@ def test_readers_that_connect_while_releases_come_and_go_get_whole_releases_and_
         releases.retain(1)
         assert reader.refresh()
         assert (now(reader), answer(releases)) == (number, number)
+
+
+def test_readers_in_processes_of_their_own_never_fail_nor_see_a_mixture_nor_an_older_release(tmp_path: Path) -> None:
+    """``make prove-readers`` is the same with a thousand moves."""
+    proof = prove(tmp_path / "warehouse", moves=30, readers=2)
+    assert (proof.failed, proof.mixed, proof.stale) == ([], [], [])
+    assert proof.distinct > 5, proof
