@@ -124,7 +124,7 @@ def _publish(releases: Releases, number: int) -> Any:
     return releases.publish(candidate)
 
 
-def _read(folder: Path, lives_long: bool, completed: Any, stop: Event, ready: Any, told: Any) -> None:  # noqa: FBT001
+def _read(folder: Path, lives_long: bool, completed: Any, stop: Event, ready: Any, told: Any) -> None:
     import penstock
 
     settings = Settings.load({}, home=folder.parent / "reader", warehouse=folder)
