@@ -20,6 +20,7 @@ POINTS = (
     "ingest.extract.after_write",
     "lake.deletes.before_commit",
     "lake.history.before_commit",
+    "lake.incidents.before_commit",
     "lake.merge.before_commit",
     "lake.ops.before_commit",
     "lake.rework.before_commit",

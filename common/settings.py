@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from common.connections import from_environment, joined
 from common.errors import SettingsError
+from common.notify_routes import NotifyRoute, QuietHours, routes_given
 
 _PREFIX = "PENSTOCK_"
 _CONNECTION_PREFIX = "PENSTOCK_CONNECTIONS__"
@@ -68,6 +69,23 @@ class Settings(BaseModel):
         default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
     )
     lineage_api_key: SecretStr = Field(default=SecretStr(""), description="Sent to it as a bearer token.")
+    notify_urls: SecretStr = Field(
+        default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
+    )
+    notify: Mapping[str, NotifyRoute] = Field(
+        default_factory=dict, description="Routes by name, [notify.<name>]: which incidents are told where."
+    )
+    notify_quiet_hours: QuietHours | None = Field(
+        default=None, description="Daily span in which only critical incidents are told: 22:00-07:00 Europe/Berlin."
+    )
+    notify_remind_after_s: int = Field(
+        default=86_400, ge=0, description="After how long an open incident is told again, in s; 0 never."
+    )
+    incident_reopen_within_s: int = Field(
+        default=86_400,
+        ge=0,
+        description="A cause that is back so soon after it was resolved is the same incident, in s.",
+    )
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
@@ -78,6 +96,11 @@ class Settings(BaseModel):
     def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("notify_quiet_hours", mode="before")
+    @classmethod
+    def _parse_quiet_hours(cls, given: Any) -> Any:
+        return (QuietHours.parse(given) if given else None) if isinstance(given, str) else given
 
     @property
     def lake_connection(self) -> str:
@@ -98,6 +121,7 @@ class Settings(BaseModel):
         environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
         values = _from_file(environment)
         connections = _connections(values.pop("connections", {}), environment)
+        values["notify"] = routes_given(values.get("notify"), environment)
         for variable, value in environment.items():
             if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
                 values[variable.removeprefix(_PREFIX).lower()] = value

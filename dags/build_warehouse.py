@@ -7,6 +7,8 @@ different partitions). To build and to publish takes every slot of the pool, so 
 *everything* that changed since the last release. So the keys of a backfill share builds: those that come later find
 nothing left to do and end in success without a release. They go before keys that are still to be refined, so that they
 make room for as many of those at once as the pool holds; and a finished candidate goes before everything.
+
+At the end incidents are brought in step, whether the run succeeded or not.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dags.penstock_dags.defaults import (
     TASK_DEFAULTS,
     WAREHOUSE_POOL,
     WAREHOUSE_SLOTS,
+    WATCH,
     raw_asset,
     release_asset,
     require_key,
@@ -61,9 +64,14 @@ def build_warehouse() -> None:
         outlet_events[RELEASE].extra = release
         return release
 
+    @task(task_id=WATCH, pool="default_pool")
+    def watch(ti: Any = None, dag_run: Any = None) -> None:
+        states = ti.get_task_states(dag_id=DAG_ID, run_ids=[dag_run.run_id])
+        steps.watch(DAG_ID, dag_run.run_id, states.get(dag_run.run_id, {}))
+
     candidate = build()
     refine() >> candidate
-    publish(candidate)
+    publish(candidate) >> watch().as_teardown()
 
 
 build_warehouse()

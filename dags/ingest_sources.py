@@ -7,6 +7,8 @@ Snapshot tables are ingested before interval tables, because gates of interval t
 The run of a day starts on the day after it, on the source's own clock, and is named by the day's key. Only when every
 table of the source is published for the key is the asset announced, once: whoever waits for it never sees half a day.
 
+At the end incidents are brought in step, whether the run succeeded or not.
+
 Runs that the DAG ``backfill`` had made carry its id and the tables it wants: they ingest those, and announce nothing.
 """
 
@@ -25,6 +27,7 @@ from dags.penstock_dags.defaults import (
     SOURCE_POOL,
     TAG,
     TASK_DEFAULTS,
+    WATCH,
     raw_asset,
     require_key,
 )
@@ -65,6 +68,11 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             # A slice fetches all of a group's receipts in one request; to iterate asks for them one by one.
             outlet_events[raw].extra = steps.totals([receipt for group in receipts for receipt in group[:]])
 
+        @task(task_id=WATCH, pool="default_pool")
+        def watch(ti: Any = None, dag_run: Any = None) -> None:
+            states = ti.get_task_states(dag_id=source.dag_id, run_ids=[dag_run.run_id])
+            steps.watch(source.dag_id, dag_run.run_id, states.get(dag_run.run_id, {}))
+
         snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
         intervals = [name for name in source.tables if name not in snapshots]
         groups = [
@@ -74,7 +82,7 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             if tables
         ]
         chain(*groups)
-        announce(groups)
+        announce(groups) >> watch().as_teardown()
 
     return build_dag()
 

@@ -18,7 +18,16 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_bi, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
+from penstock import (
+    cli_backfill,
+    cli_bi,
+    cli_incidents,
+    cli_lineage,
+    cli_quality,
+    cli_quarantine,
+    cli_sources,
+    cli_suites,
+)
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -42,6 +51,7 @@ app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_incidents.incidents_app, name="incidents")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
@@ -124,7 +134,7 @@ def ingest(
     names = [t.name for t in tables]
     for name in names:
         pipeline.refuse_future(source, name, day)
-    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source) as reader:
+    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source, day) as reader:
         receipts = [pipeline.ingest(source, name, day, reader=reader) for name in names]
     for name in names:
         pipeline.sync_history(source, name)

@@ -98,7 +98,11 @@ def expected_dags(settings: Settings) -> list[str]:
     """The DAGs that there are: one to ingest each source, the build, and backfills."""
     from ingestion.spec import load_sources
 
-    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse", "backfill"]
+    return [f"ingest_{source}" for source in load_sources(settings.sources)] + [
+        "build_warehouse",
+        "backfill",
+        "watch_incidents",
+    ]
 
 
 def run_demo(settings: Settings, *, days: int) -> int:

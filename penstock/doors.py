@@ -15,7 +15,7 @@ from typing import Any
 from common.errors import PenstockError, SettingsError, UnknownName
 from common.settings import Settings
 from penstock.psql import run_psql
-from transformations.dbt_contracts import contracts
+from transformations.dbt_contracts import contracts, model_meta
 from warehouse.bi import BiPublished, BiSchema
 from warehouse.lease import Lease, identity, lease
 from warehouse.releases import Release, Releases
@@ -131,17 +131,12 @@ def marked_for_bi() -> Mapping[str, Any]:
     indexes.
 
     Raises:
-        SpecError: a model's YAML is no mapping.
+        SpecError: a model's YAML is none, or says something else there.
     """
-    marked = {}
+    said, marked = model_meta(), {}
     for name, contract in contracts().items():
-        said = contract.meta.get("bi", True)
-        if said is False:
-            continue
-        own = said if isinstance(said, Mapping) else {}
-        key = [column.name for column in contract.columns if column.unique and column.not_null][:1]
-        marked[name] = {
-            "primary_key": list(own.get("primary_key", key)),
-            "indexes": [list(columns) for columns in own.get("indexes", ())],
-        }
+        own = said[name].bi
+        if own is not None:
+            key = [column.name for column in contract.columns if column.unique and column.not_null][:1]
+            marked[name] = {"primary_key": own.get("primary_key", key), "indexes": own.get("indexes", [])}
     return marked

@@ -39,6 +39,7 @@ from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
+from penstock.failures import Failures
 from penstock.lineage_events import Parent
 from penstock.replay import reapply
 from penstock.suites import suite_parameters
@@ -85,6 +86,7 @@ class Pipeline:
         self.lake = Lake(settings, clock=clock)
         self._accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
+        self.failures = Failures(self.lake, self.run_id, f"{self._parent.job}/{self._parent.run}")
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
         self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
@@ -157,9 +159,10 @@ class Pipeline:
             check_interval(spec, table_spec, day_interval(key, spec.time_zone), self.lake)
 
     @contextmanager
-    def reading(self, source: str) -> Iterator[SourceReader]:
-        """A reader for one source: one consistent snapshot for everything read through it."""
-        with open_source(self.source(source), self.lake) as reader:
+    def reading(self, source: str, interval: str = "") -> Iterator[SourceReader]:
+        """A reader for one source: one consistent snapshot for all that is read through it, to do with an interval."""
+        spec = self.source(source)
+        with self.failures.noting("connect", source=source, key=interval), open_source(spec, self.lake) as reader:
             yield reader
 
     def ingest(
@@ -179,13 +182,16 @@ class Pipeline:
         """
         spec = self.source(source)
         table_spec = spec.table(table)
-        with located(source=source, table=table, interval=key):
+        noting = self.failures.noting(
+            "ingest", source=source, table=spec.raw(table), key=key if table_spec.partitioned else WHOLE
+        )
+        with noting, located(source=source, table=table, interval=key):
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
                 return Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
-                with self.reading(source) as opened:
+                with self.reading(source, key) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
             return self._ingest(spec, table_spec, interval, reader, together)
 
@@ -213,6 +219,7 @@ class Pipeline:
             self.teller.tell(receipt)
         return reapply(self, raw, receipt)
 
+    @cache  # noqa: B019 - a pipeline lives as long as its run
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
         suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
@@ -235,9 +242,10 @@ class Pipeline:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec, accepted = self.source(source), self._accept_volume
         opened = self.reading(source)
-        return versions.reconcile_deletes(
-            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
-        )
+        with self.failures.noting("reconcile", source=source, table=spec.raw(table), key="deletes"):
+            return versions.reconcile_deletes(
+                self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
+            )
 
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
@@ -267,7 +275,7 @@ class Pipeline:
         refined = self.refined(table)
         key = key if refined.partitioned else WHOLE
         target = refine_stage.refined_id(refined)
-        with located(table=str(target), interval=key):
+        with self.failures.noting("refine", table=target, key=key), located(table=str(target), interval=key):
             if key != WHOLE:
                 parse_day(key)
             self.declare_raw()
@@ -322,19 +330,22 @@ class Pipeline:
         """Build, audit and seal a candidate (see :func:`penstock.build.build`)."""
         from penstock.build import build
 
-        return build(self, full_refresh=full_refresh)
+        with self.failures.noting("build"):
+            return build(self, full_refresh=full_refresh)
 
     def publish(self, candidate_id: str | None = None) -> Release:
         """Publish a sealed candidate (see :func:`penstock.build.publish`)."""
         from penstock.build import publish
 
-        return publish(self, candidate_id)
+        with self.failures.noting("build"):
+            return publish(self, candidate_id)
 
     def build_and_publish(self, *, full_refresh: bool = False) -> Release | None:
         """Build and publish under one lease; None if there was nothing to do."""
         from penstock.build import build_and_publish
 
-        return build_and_publish(self, full_refresh=full_refresh)
+        with self.failures.noting("build"):
+            return build_and_publish(self, full_refresh=full_refresh)
 
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
 

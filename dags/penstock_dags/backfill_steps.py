@@ -93,10 +93,13 @@ def summary(planned: Mapping[str, Any], release: str | None, *, built: bool) -> 
         built: whether it came as far as to build.
     """
     from penstock.backfill import summarize
+    from penstock.incidents import try_to_sync
     from penstock.records import record
 
     pipeline = pipeline_for(set())
     record(pipeline)  # refused batches, too: no build may have come behind them
+    for notice in try_to_sync(pipeline):
+        log.warning("%s", notice)
     found = summarize(pipeline, planned, release)
     for each in found["not_done"]:
         log.warning("%s: %s %s: %s", each["state"], each["table"], each["interval"], each["reason"])

@@ -73,6 +73,16 @@ RERUN_CLASS_BACKFILL: Final = (
 )
 """The same for the DAG that has no key of its own."""
 
+RERUN_CLASS_NOW: Final = (
+    "**Rerun class: now.** It looks at what is wrong at the moment it runs, and a second look at the same changes "
+    "nothing: clear it at any time, or let it be; the next look finds the same."
+)
+"""The same for the DAG that is about no day."""
+
+WATCH: Final = "watch"
+"""Task that brings incidents in step at the end of a run, whatever became of the other tasks. It is a teardown: the run
+is as good or bad as the tasks before it."""
+
 __all__ = ["BACKFILL_POOL", "SOURCE_POOL"]
 
 
