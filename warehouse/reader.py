@@ -21,7 +21,6 @@ from lake.sql import identifier, literal
 from warehouse.shelf import CURRENT, Shelf
 
 if TYPE_CHECKING:
-    import pandas as pd
     import polars as pl
     import pyarrow as pa
 
@@ -62,7 +61,7 @@ class Table:
         """All rows as an Arrow table."""
         return self.relation().to_arrow_table()
 
-    def df(self) -> pd.DataFrame:
+    def df(self) -> Any:
         """All rows as a pandas frame; needs pandas."""
         return self.relation().df()
 
