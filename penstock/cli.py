@@ -19,7 +19,18 @@ import typer
 
 from common import interrupts, logs, work
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites, cli_telemetry
+from penstock import (
+    cli_backfill,
+    cli_bi,
+    cli_incidents,
+    cli_lineage,
+    cli_quality,
+    cli_quarantine,
+    cli_sources,
+    cli_suites,
+    cli_telemetry,
+    cli_watch,
+)
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -42,12 +53,16 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_bi.bi_app, name="bi")
+app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_incidents.incidents_app, name="incidents")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
     *cli_telemetry.COMMANDS,
+    *cli_watch.COMMANDS,
 ):
     app.command()(command)
 
@@ -125,7 +140,7 @@ def ingest(
     names = [t.name for t in tables]
     for name in names:
         pipeline.refuse_future(source, name, day)
-    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source) as reader:
+    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source, day) as reader:
         receipts = [pipeline.ingest(source, name, day, reader=reader) for name in names]
     for name in names:
         pipeline.sync_history(source, name)
@@ -292,7 +307,9 @@ def drift(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
-    release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Release id, or 'as of <time>'; the current one by default.")
+    ] = None,
     lake: Annotated[
         bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
     ] = False,
@@ -321,10 +338,10 @@ def query(
 @app.command()
 def releases(as_json: Json = False) -> None:
     """Published releases, oldest first; the current one is marked."""
+    import penstock
     from penstock.show import show_releases
-    from warehouse.releases import Releases
 
-    show_releases(Releases(load_settings().warehouse).all(), as_json=as_json)
+    show_releases(penstock.releases(settings=load_settings()), as_json=as_json)
 
 
 @app.command()
@@ -333,13 +350,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Point back to an earlier release: the same move as publishing, and as fast."""
+    from penstock.doors import roll_back
     from penstock.show import say
-    from warehouse.lease import lease
-    from warehouse.releases import Releases
 
-    warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0) as held:
-        now = Releases(warehouse, held).rollback(release)
+    now = roll_back(load_settings(), release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

@@ -93,7 +93,7 @@ def _end(pipeline: Pipeline) -> None:
         keep(pipeline)
     finally:
         if pipeline.work.tracing is not None:
-            from penstock.freshness import release_age_s, table_lags
+            from penstock.ages import release_age_s, table_lags
 
             for table, lag_s in table_lags(pipeline).items():
                 pipeline.work.measure("penstock.freshness.lag", lag_s, table=table)

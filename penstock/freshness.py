@@ -1,46 +1,87 @@
-"""How old what is there is: the newest interval of each table, and the current release.
+"""Freshness by interval: whether the newest interval that is due is there, and which older ones are not.
 
-``lag_s`` of a table is the time since the end of its newest interval that is live. So a backfill of old intervals
-changes it in neither direction; and of a table without intervals, whose rows have no time, it is the time since it was
-last published.
+``freshness: {max_age_s: ...}`` of a spec says how old the end of the newest published interval may be. So a day is
+*due* once its predecessor's end has grown that old, and not before its own end. Judged is that one day. The age of
+whatever came last would say less: a backfill of an old year is new work and old news, and the arrival of today says
+nothing of the day that was left out last week. Both are answered by days, and by nothing else:
+
+* the table is **late** while its newest due day is not published, nor any later one;
+* a day without rows between the first and the last published one is a **hole**, however fresh the table is.
+
+An empty interval is published. Days outside a source's coverage, and those behind the end it declares, are never due.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
-from common.intervals import day_interval
-from lake.paths import WHOLE, TableId
-from warehouse.releases import Releases
-
-if TYPE_CHECKING:
-    from penstock.pipeline import Pipeline
+from common.intervals import day_interval, day_keys, zone
 
 
-def table_lags(pipeline: Pipeline) -> dict[str, float]:
-    """Table -> ``lag_s``, of the raw and refined tables of which anything is live."""
-    now = pipeline.clock()
-    zones = {str(spec.raw(table.name)): spec.time_zone for spec in pipeline.sources().values() for table in spec.tables}
-    of = dict(zones)
-    for name, refined in pipeline.refined_tables().items():
-        of[f"refined.{name}"] = next((zones[raw] for raw in refined.inputs.values() if raw in zones), "UTC")
-    found = {}
-    for table, zone in of.items():
-        lake_table = TableId.parse(table)
-        newest = max(pipeline.lake.live_attempts(lake_table), default=None)
-        if newest == WHOLE:
-            receipt = pipeline.lake.receipt(lake_table, WHOLE)
-            if receipt is not None:
-                found[table] = (now - datetime.fromisoformat(receipt.published_at).astimezone(UTC)).total_seconds()
-        elif newest is not None:
-            found[table] = (now - day_interval(newest, zone).end).total_seconds()
-    return found
+@dataclass(frozen=True)
+class Promise:
+    """What is promised of a table.
+
+    Attributes:
+        time_zone: zone in which its days are counted.
+        max_age_s: how old the end of its newest published interval may be, in s.
+        first: first day there should be; None if nothing says so: then the first that was ever published.
+        end: day behind the last one there will be; None for a table that goes on.
+    """
+
+    time_zone: str
+    max_age_s: int
+    first: date | None = None
+    end: date | None = None
 
 
-def release_age_s(pipeline: Pipeline) -> float | None:
-    """Time since the current release was published, in s; None before the first."""
-    release = Releases(pipeline.settings.warehouse).current()
-    if release is None:
-        return None
-    return (pipeline.clock() - datetime.fromisoformat(release.published_at).astimezone(UTC)).total_seconds()
+@dataclass(frozen=True)
+class Freshness:
+    """A table's days against its promise.
+
+    Attributes:
+        due: newest day that is due; empty where none is.
+        overdue: days that are due, newer than anything published, and not there: the table is late.
+        holes: days between the first and the last published one that are not there.
+        since: when the first of ``overdue`` became due; None if none is.
+    """
+
+    due: str
+    overdue: tuple[str, ...] = ()
+    holes: tuple[str, ...] = ()
+    since: datetime | None = None
+
+
+def due_at(key: str, promise: Promise) -> datetime:
+    """When a day must be there, UTC."""
+    interval = day_interval(key, promise.time_zone)
+    return max(interval.end, interval.start + timedelta(seconds=promise.max_age_s))
+
+
+def judge(published: Set[str], promise: Promise, now: datetime) -> Freshness:
+    """Hold a table's published days against its promise.
+
+    Args:
+        published: keys of its published days, empty ones too.
+        promise: what is promised.
+        now: the time now.
+    """
+    if not published and promise.first is None:
+        return Freshness("")  # nobody has begun with it, and nothing says that somebody should have
+    first = promise.first or date.fromisoformat(min(published))
+    last = max(published, default="")
+    holes = tuple(day for day in day_keys(min(published), last) if day not in published) if len(published) > 1 else ()
+    newest = (now - timedelta(seconds=promise.max_age_s)).astimezone(zone(promise.time_zone)).date()
+    while due_at(newest.isoformat(), promise) > now:
+        newest -= timedelta(days=1)
+    over = promise.end is not None and newest >= promise.end
+    if over or newest < first:
+        return Freshness("", holes=holes)
+    due = newest.isoformat()
+    if last >= due:
+        return Freshness(due, holes=holes)
+    begin = date.fromisoformat(last) + timedelta(days=1) if last else first
+    overdue = tuple(day_keys(max(begin, first).isoformat(), (newest + timedelta(days=1)).isoformat()))
+    return Freshness(due, overdue, holes, due_at(overdue[0], promise).astimezone(UTC))

@@ -40,7 +40,7 @@ def advance(backfill_id: str, planned: Mapping[str, Any]) -> bool:
     from penstock.backfill_airflow import advance as go_on
 
     try:
-        return go_on(_api(), backfill_id, planned, datetime.now(UTC))
+        return go_on(airflow_api(), backfill_id, planned, datetime.now(UTC))
     except TransientError as error:
         log.warning("asked again later: %s", error)
         return False
@@ -95,10 +95,13 @@ def summary(planned: Mapping[str, Any], release: str | None, *, built: bool) -> 
         built: whether it came as far as to build.
     """
     from penstock.backfill import summarize
+    from penstock.incidents import try_to_sync
     from penstock.records import record
 
     pipeline = pipeline_for(set())
     record(pipeline)  # refused batches, too: no build may have come behind them
+    for notice in try_to_sync(pipeline):
+        log.warning("%s", notice)
     found = summarize(pipeline, planned, release)
     for each in found["not_done"]:
         log.warning("%s: %s %s: %s", each["state"], each["table"], each["interval"], each["reason"])
@@ -124,7 +127,7 @@ def judge(account: Mapping[str, Any]) -> None:
         )
 
 
-def _api() -> AirflowApi:
+def airflow_api() -> AirflowApi:
     """This Airflow's own REST API: tasks have no other way to make a backfill."""
     from common.settings import Settings
     from penstock.backfill_run import airflow_of
