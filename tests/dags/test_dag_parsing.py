@@ -36,12 +36,13 @@ def test_every_dag_file_can_be_imported(seen: dict[str, Any]) -> None:
     assert seen["import_errors"] == {}
 
 
-def test_there_is_one_ingest_dag_per_source_spec_one_build_and_one_for_backfills(seen: dict[str, Any]) -> None:
+def test_there_is_one_ingest_dag_per_source_spec_and_one_to_build_to_fill_and_to_watch(seen: dict[str, Any]) -> None:
     files = {dag_id: dag["file"] for dag_id, dag in seen["dags"].items()}
     assert files == {
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
+        "watch_incidents": "watch_incidents.py",
     }
     assert set(INGEST) == {f"ingest_{spec.stem}" for spec in (ROOT / "ingestion" / "sources").glob("*.yml")}
 
@@ -57,7 +58,8 @@ def test_parsing_loads_nothing_heavy(seen: dict[str, Any]) -> None:
 def test_every_dag_says_what_it_does_and_what_a_rerun_does(seen: dict[str, Any]) -> None:
     for dag_id, dag in seen["dags"].items():
         assert dag["description"], dag_id
-        assert "Rerun class: backfill-safe by partition key" in dag["doc_md"], dag_id
+        rerun = "now" if dag_id == "watch_incidents" else "backfill-safe by partition key"
+        assert f"Rerun class: {rerun}" in dag["doc_md"], dag_id
         assert "penstock" in dag["tags"], dag_id
 
 
@@ -128,7 +130,15 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
         announcing = [name for name, task in tasks.items() if task["outlets"]]
         assert announcing == ["announce"]
         assert tasks["announce"]["outlets"] == [dag_id.replace("ingest_", "raw.")]
-        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce"}
+        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "watch"}
+
+
+def test_every_run_by_key_ends_with_a_look_for_incidents_that_decides_nothing(seen: dict[str, Any]) -> None:
+    for dag_id in (*INGEST, "build_warehouse"):
+        tasks = seen["dags"][dag_id]["tasks"]
+        assert [name for name, task in tasks.items() if task["is_teardown"]] == ["watch"]
+        assert not [name for name, task in tasks.items() if "watch" in task["upstream"]]
+        assert tasks["watch"]["upstream"], dag_id
 
 
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:
