@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -65,6 +65,12 @@ class Settings(BaseModel):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
     )
+    warehouse_queue: str = Field(
+        default="warehouse", min_length=1, description="Queue of the Airflow tasks that build and publish."
+    )
+    warehouse_pod_template: Path | None = Field(
+        default=None, description="Pod template of those tasks under Airflow's KubernetesExecutor."
+    )
     lineage_url: str = Field(
         default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
     )
@@ -85,6 +91,10 @@ class Settings(BaseModel):
         default=86_400,
         ge=0,
         description="A cause that is back so soon after it was resolved is the same incident, in s.",
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people, or for a collector.")
+    otlp_endpoint: str = Field(
+        default="", description="Collector of traces and metrics; OTEL_EXPORTER_OTLP_ENDPOINT by default, else none."
     )
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
@@ -125,6 +135,10 @@ class Settings(BaseModel):
         for variable, value in environment.items():
             if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
                 values[variable.removeprefix(_PREFIX).lower()] = value
+        if environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            values.setdefault("otlp_endpoint", environment["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            values["otlp_endpoint"] = ""
         overridden = overrides.pop("connections", {})
         connections |= {name: _plain(url) for name, url in overridden.items()}
         values |= {key: value for key, value in overrides.items() if value is not None}

@@ -1,8 +1,8 @@
-"""Tables ``ops.*``: what gates judged and where rows went, kept for trends and pages. Derived, never a second book.
+"""Tables ``ops.*``: what gates judged, where rows went and what it cost. Derived, never a second book.
 
 ::
 
-    receipts, refusals, manifests ──▶ rows of attempts that the table does not have ──▶ ONE commit, by month
+    receipts, refusals, manifests, cost files ──▶ rows of attempts that the table does not have ──▶ ONE commit, by month
 
 What is true of the data is read off the live files and their receipts; these tables are filled from them and can be
 filled again. Which attempts a table has is read off its own live files inside the loop that commits: whoever is
@@ -29,11 +29,16 @@ MONTH_FILES = 16
 """Files of one month that may collect before they are merged into one."""
 
 _WHERE = (
-    Column("month", "string", False, "Partition: month in which it was judged, UTC, YYYY-MM."),
-    Column("stage", "string", False, "ingest, refine or warehouse."),
+    Column("month", "string", False, "Partition: month in which it was judged or measured, UTC, YYYY-MM."),
+    Column("stage", "string", False, "ingest, refine or warehouse; of costs also run: what belongs to no table."),
     Column("table_name", "string", False, "Lake table such as raw.shop__orders, or table of the warehouse."),
-    Column("partition_key", "string", False, "Interval of the batch; whole for a table that is judged as a whole."),
-    Column("attempt_id", "string", False, "Attempt that was judged; of a release a digest of its id and time."),
+    Column("partition_key", "string", False, "Interval of the batch; whole for a table without intervals."),
+    Column(
+        "attempt_id",
+        "string",
+        False,
+        "Attempt that was judged; of a release a digest of its id and time; of costs their file.",
+    ),
     Column("batch_id", "string", False, "Digest of the batch: the same work has the same id; empty if refused."),
     Column("run_id", "string", False, "Run that did it."),
     Column("release_id", "string", True, "Release whose tables were judged; null for batches."),
@@ -99,6 +104,20 @@ INCIDENT_COLUMNS = (
     Column("told", "string", False, "By route, what was said when, and what could not be delivered; JSON."),
 )
 
+_BY_NAME = {column.name: column for column in _WHERE}
+
+COST_COLUMNS = (
+    *(_BY_NAME[name] for name in ("month", "stage", "table_name", "partition_key", "attempt_id", "run_id")),
+    Column("step", "string", False, "extract, refine, models, gate, publish, record; rest of a batch; other of a run."),
+    Column("times", "int64", False, "How often it was done."),
+    Column("cpu_s", "float64", False, "CPU of the process and of children that ended meanwhile, in s."),
+    Column("wall_s", "float64", False, "Time that passed, in s."),
+    Column("read_bytes", "int64", False, "Bytes read by the process's read calls, page cache included."),
+    Column("written_bytes", "int64", False, "Bytes written by its write calls."),
+    Column("peak_rss_bytes", "int64", False, "Largest resident memory of the process up to its end, in bytes."),
+    Column("measured_at", "timestamptz", False, "When the run kept it, UTC."),
+)
+
 
 @dataclass(frozen=True)
 class OpsTable:
@@ -118,7 +137,10 @@ LEDGER = OpsTable(
 INCIDENTS = OpsTable(
     TableId(OPS, "incidents"), INCIDENT_COLUMNS, "What is or was wrong. One row per root cause and time it was wrong."
 )
-OPS_TABLES = (GATE_RESULTS, LEDGER, INCIDENTS)
+COSTS = OpsTable(
+    TableId(OPS, "costs"), COST_COLUMNS, "What work has used. One row per step, table and interval of a run."
+)
+OPS_TABLES = (GATE_RESULTS, LEDGER, COSTS, INCIDENTS)
 
 Row = Mapping[str, Any]
 

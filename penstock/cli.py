@@ -12,11 +12,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common import interrupts
+from common import interrupts, logs, work
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
@@ -27,6 +28,8 @@ from penstock import (
     cli_quarantine,
     cli_sources,
     cli_suites,
+    cli_telemetry,
+    cli_watch,
 )
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="penstock",
+    cls=cli_telemetry.Accounted,
     help="Data from databases and buckets through a Parquet lake into warehouse releases: "
     "written, audited and published at every stage.",
     epilog="Exit codes: 0 done, 1 a gate refused data, 2 usage, 3 infrastructure. "
@@ -57,6 +61,8 @@ for command in (
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
+    *cli_telemetry.COMMANDS,
+    *cli_watch.COMMANDS,
 ):
     app.command()(command)
 
@@ -278,7 +284,7 @@ def ledger(
     refused = books.refusals(pipeline)
     show_ledger(entries, books.totals(entries), verified, problems, refused=refused, as_json=as_json)
     if problems:
-        sys.stderr.write(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}\n")
+        logs.say(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}", level=WARNING)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -366,20 +372,23 @@ def main() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    work.own_process()
     try:
         app()
     except BaseException as error:
         # Engines turn an interrupt into errors of their own; whatever comes after one is its consequence.
         if interrupts.is_noted() and not (isinstance(error, SystemExit) and error.code in {0, None}):
-            sys.stderr.write("penstock: interrupted; what was published stays, run the command again to go on\n")
+            logs.say("penstock: interrupted; what was published stays, run the command again to go on", level=WARNING)
             sys.exit(130)
         if isinstance(error, PenstockError):
-            sys.stderr.write(f"penstock: {type(error).__name__}: {error}\n")
+            logs.say(f"penstock: {type(error).__name__}: {error}", level=ERROR, work=error.where)
             sys.exit(error.exit_code)
         if not isinstance(error, Exception):
             raise
-        traceback.print_exc()
-        sys.stderr.write("penstock: this is a defect of Penstock. Remedy: report it with the lines above\n")
+        if not logs.is_json():
+            traceback.print_exc()
+        told = "penstock: this is a defect of Penstock. Remedy: report it with the lines above"
+        logs.say(told, level=ERROR, exc_info=logs.is_json())
         sys.exit(3)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
+from dags.penstock_dags.accounted import accounted
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
@@ -34,6 +35,7 @@ def give_way() -> None:
     os.nice(10)
 
 
+@accounted
 def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
     """Load one table of one source for one partition key; its receipt.
 
@@ -117,14 +119,22 @@ def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
         log.info("deletes: %d rows of %s marked", found.marked, found.table)
 
 
-def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an asset event carries: the row account of all tables together, and each table's state."""
-    return {
-        **{count: sum(int(receipt[count]) for receipt in receipts) for count in ("rows_in", *_COUNTS)},
-        "states": {str(receipt["table"]): str(receipt["state"]) for receipt in receipts},
-    }
+def changes_refined(receipts: Sequence[Mapping[str, Any]], key: str | None) -> bool:
+    """Whether a refined table that is made from one of the raw tables that changed has the key already."""
+    from lake.paths import TableId
+
+    raw = {receipt["table"] for receipt in receipts if receipt["state"] == "published"}
+    if key is None or not raw:
+        return False
+    pipeline = pipeline_for(set())
+    return any(
+        key in pipeline.lake.live_attempts(TableId("refined", name), key)
+        for name, table in pipeline.refined_tables().items()
+        if raw & set(table.inputs.values())
+    )
 
 
+@accounted
 def refine(key: str) -> list[dict[str, Any]]:
     """Refine every table for one partition key, and earlier keys whose raw rows changed late; the receipts.
 
@@ -157,6 +167,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     return receipts
 
 
+@accounted
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
     candidate = pipeline_for(set()).build()
@@ -167,6 +178,7 @@ def build() -> str | None:
     return candidate.id
 
 
+@accounted
 def publish(candidate_id: str) -> dict[str, Any]:
     """Make a candidate the current release; a reference to the release.
 
