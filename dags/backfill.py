@@ -25,8 +25,7 @@ from dags.penstock_dags.defaults import (
     RERUN_CLASS_BACKFILL,
     TAG,
     TASK_DEFAULTS,
-    WAREHOUSE_POOL,
-    WAREHOUSE_SLOTS,
+    WAREHOUSE_TASK,
 )
 
 DAG_ID = "backfill"
@@ -89,18 +88,13 @@ def backfill() -> None:
         return backfill_steps.refine(piece)
 
     # From here on a failure stops nothing: the rest is released, and the report says what is not.
-    @task(pool=WAREHOUSE_POOL, pool_slots=WAREHOUSE_SLOTS, trigger_rule="all_done", multiple_outputs=False)
+    @task(**WAREHOUSE_TASK, trigger_rule="all_done", multiple_outputs=False)
     def build(ti: Any = None) -> dict[str, Any]:
         if ti.xcom_pull(task_ids="work_days") is None:
             raise AirflowSkipException("There is nothing to build: ingest did not end.")
         return {"candidate": steps.build()}
 
-    @task(
-        pool=WAREHOUSE_POOL,
-        pool_slots=WAREHOUSE_SLOTS,
-        outlets=[release_asset(), *mart_assets()],
-        multiple_outputs=False,
-    )
+    @task(**WAREHOUSE_TASK, outlets=[release_asset(), *mart_assets()], multiple_outputs=False)
     def publish(built: Any, outlet_events: Any = None) -> dict[str, Any]:
         if built["candidate"] is None:
             raise AirflowSkipException("Nothing changed since the current release.")

@@ -34,7 +34,7 @@ from dags.penstock_dags.defaults import (
     TAG,
     TASK_DEFAULTS,
     WAREHOUSE_POOL,
-    WAREHOUSE_SLOTS,
+    WAREHOUSE_TASK,
     WATCH,
     require_key,
 )
@@ -66,16 +66,11 @@ def build_warehouse() -> None:
         tell_receipts(outlet_events, receipts)
         return receipts
 
-    @task.short_circuit(pool_slots=WAREHOUSE_SLOTS, priority_weight=10)
+    @task.short_circuit(**WAREHOUSE_TASK, priority_weight=10)
     def build() -> str | None:
         return steps.build()
 
-    @task(
-        pool_slots=WAREHOUSE_SLOTS,
-        priority_weight=100,
-        outlets=[release_asset(), *mart_assets()],
-        multiple_outputs=False,
-    )
+    @task(**WAREHOUSE_TASK, priority_weight=100, outlets=[release_asset(), *mart_assets()], multiple_outputs=False)
     def publish(candidate: Any, outlet_events: Any = None) -> dict[str, Any]:
         release = steps.publish(candidate)
         tell_release(outlet_events, release)

@@ -28,10 +28,9 @@ Rows = list[dict[str, Any]]
 
 
 def incident_rows(lake: Lake) -> Rows:
-    """All rows, the oldest incident first.
-
-    Side effects: the table is made if it is not there.
-    """
+    """All rows, the oldest incident first; none where nobody has looked yet."""
+    if not lake.exists(INCIDENTS.table):
+        return []
     lake.ensure(INCIDENTS.table, INCIDENTS.columns, partition_by="month")
     return _read(lake, lake.live(INCIDENTS.table))
 

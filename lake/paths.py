@@ -118,6 +118,11 @@ def repair_folder(lake_uri: str, table: TableId) -> str:
     return f"{root_location(lake_uri)}/ops/repairs/{table}"
 
 
+def lineage_folder(lake_uri: str) -> str:
+    """Where the newest lineage event of each table lies, in a lake that several machines share."""
+    return f"{root_location(lake_uri)}/ops/lineage"
+
+
 def failure_location(lake_uri: str, *scope: str) -> str:
     """Where it lies that something does not work: ``ops/failures/<scope>.json``; without a scope, the folder."""
     for part in scope:

@@ -13,7 +13,7 @@ it and however. :func:`fold` is pure and may be asked twice: the same look at th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,6 +87,7 @@ def fold(
     now: datetime,
     *,
     reopen_within: timedelta,
+    unjudged: Set[str] = frozenset(),
 ) -> list[Incident]:
     """The incidents after a look at the lake.
 
@@ -96,6 +97,7 @@ def fold(
         consequences: causes that turned out to follow from others: which from which.
         now: when it was looked.
         reopen_within: a cause that is back so soon after its incident was resolved opens that one again.
+        unjudged: causes that could not be looked at from here: their incidents stay as they are.
     """
     found = {cause.key: cause for cause in causes}
     newest = {incident.cause: incident.incident_id for incident in incidents}
@@ -105,7 +107,7 @@ def fold(
         if cause is not None and (incident.is_open or now - _resolved(incident) <= reopen_within):
             after.append(_seen(incident, cause, now))
             del found[incident.cause]
-        elif incident.is_open:
+        elif incident.is_open and incident.cause not in unjudged:
             after.append(replace(incident, resolved_at=now, part_of=consequences.get(incident.cause, "")))
         else:
             after.append(incident)

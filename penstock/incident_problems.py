@@ -24,6 +24,7 @@ from penstock.facts import FACTS
 from penstock.freshness import Freshness, Promise, due_at, judge
 from penstock.incident_causes import Kind, Lineage, Problem
 from penstock.model_graph import model_inputs
+from penstock.status import lake_tables
 from transformations.dbt_contracts import ModelMeta, model_meta
 from warehouse.releases import Releases
 
@@ -66,6 +67,13 @@ def find_problems(pipeline: Pipeline) -> list[Problem]:
     return found
 
 
+def unjudged(pipeline: Pipeline) -> frozenset[str]:
+    """Causes that cannot be looked at from here: releases lie on the machine that builds, and a look runs anywhere."""
+    if Releases(pipeline.settings.warehouse).current() is not None:
+        return frozenset()
+    return frozenset(f"{kind}:{fact}" for fact, _ in FACTS.values() for kind in ("freshness", "missing"))
+
+
 def lineage_of(pipeline: Pipeline) -> Lineage:
     """What is made from what, by specs, refined tables and models; who answers for it."""
     parents: dict[str, frozenset[str]] = {}
@@ -92,6 +100,8 @@ def lineage_of(pipeline: Pipeline) -> Lineage:
 def _worked_since(pipeline: Pipeline, failure: Failure) -> bool:
     """Whether the lake shows that it works, whoever did the work; or nothing is called so any more."""
     if failure.source and failure.source not in pipeline.sources():
+        return True
+    if failure.table and TableId.parse(failure.table) not in lake_tables(pipeline):
         return True
     if not failure.table or failure.scope[-1] != failure.key:
         return False
@@ -229,14 +239,15 @@ def _of_models(pipeline: Pipeline, failed: set[tuple[str, str]]) -> Iterator[Pro
     """Facts whose model declares ``max_age_s``: the days that the current release holds."""
     declared: Mapping[str, ModelMeta] = model_meta()
     release = Releases(pipeline.settings.warehouse).current()
-    manifest: Mapping[str, Any] = release.manifest if release else {}
+    if release is None:
+        return
     by_raw = {str(spec.raw(table.name)): (spec, table) for spec, table in _tables(pipeline)}
     for name, (fact, _) in FACTS.items():
         max_age_s = declared[fact].max_age_s if fact in declared else None
         sources = [by_raw[raw] for raw in pipeline.refined(name).inputs.values() if raw in by_raw]
         if max_age_s is None or not sources:
             continue
-        held = manifest.get("inputs", {}).get(name, {}).get("attempts", {})
+        held: Mapping[str, Any] = release.manifest.get("inputs", {}).get(name, {}).get("attempts", {})
         promises = [promise for spec, table in sources if (promise := _promise(spec, table, max_age_s))]
         for promise in promises[:1]:
             yield from _of_days(fact, judge(held.keys(), promise, pipeline.clock()), promise, failed)

@@ -73,10 +73,11 @@ def sync(pipeline: Pipeline) -> Synced:
 
     Side effects: at most two commits; messages. One that is not taken raises nothing: it is tried at the next look.
     """
-    from penstock.incident_problems import find_problems, lineage_of
+    from penstock.incident_problems import find_problems, lineage_of, unjudged
 
     settings, now = pipeline.settings, pipeline.clock()
     look = digest(pipeline.run_id, now.isoformat())
+    unseen = unjudged(pipeline)
     causes, consequences = find_causes(find_problems(pipeline), lineage_of(pipeline))
     routes = receivers(settings)
     changed: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -85,7 +86,7 @@ def sync(pipeline: Pipeline) -> Synced:
         nonlocal changed
         before = [Incident.from_row(row) for row in rows]
         again = timedelta(seconds=settings.incident_reopen_within_s)
-        after = fold(before, causes, consequences, now, reopen_within=again)
+        after = fold(before, causes, consequences, now, reopen_within=again, unjudged=unseen)
         was_open = {each.incident_id for each in before if each.is_open}
         is_open = {each.incident_id for each in after if each.is_open}
         changed = (tuple(sorted(is_open - was_open)), tuple(sorted(was_open - is_open)))

@@ -53,7 +53,7 @@ class Teller:
     def __init__(self, lake: Lake, sources: Collection[SourceSpec], parent: Parent) -> None:
         self._lake = lake
         self._raw = {str(spec.raw(table.name)): (spec, table) for spec in sources for table in spec.tables}
-        self._log = LineageLog(lake.settings, parent)
+        self._log = LineageLog(lake.settings, parent, lake.storage if "://" in lake.settings.lake_uri else None)
         self._refined: dict[str, ColumnLineage] = {}
 
     def tell(self, receipt: Receipt) -> None:

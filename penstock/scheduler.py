@@ -117,7 +117,7 @@ class Scheduler:
     def is_running(self) -> bool:
         """Whether every component is alive."""
         sessions = self._state().get("sessions", {})
-        return set(sessions) >= set(self._wanted) and all(_is_leader(record) for record in sessions.values())
+        return set(sessions) >= set(self._wanted) and all(is_leader(record) for record in sessions.values())
 
     def was_started(self) -> bool:
         """Whether it was started and not stopped since, alive or not."""
@@ -177,7 +177,7 @@ class Scheduler:
 
     def processes(self) -> list[psutil.Process]:
         """Every live process of every component: servers, executor workers, tasks."""
-        return [process for record in self._state().get("sessions", {}).values() for process in _session(record)]
+        return [process for record in self._state().get("sessions", {}).values() for process in processes_of(record)]
 
     def environment(self) -> dict[str, str]:
         """The environment of the components, with which ``airflow`` commands reach this Airflow."""
@@ -304,7 +304,7 @@ class Scheduler:
         api, deadline = self.api, time.monotonic() + timeout_s
         while api.health().get(name, {}).get("status") != "healthy":
             for component, record in self._state()["sessions"].items():
-                if not _is_leader(record):
+                if not is_leader(record):
                     log = self.logs / f"{component}.log"
                     raise TerminalError(
                         f"Airflow's {component} ended while starting: {last_line(log)}", remedy=f"read {log}"
@@ -321,7 +321,7 @@ class Scheduler:
         sessions = state.get("sessions", {})
         # The scheduler with its workers and tasks first: while they end they still tell the API server how it went.
         for names in (("scheduler", "triggerer"), ("dag-processor", "api-server")):
-            _end([sessions[name] for name in names if name in sessions], patience_s)
+            end_sessions([sessions[name] for name in names if name in sessions], patience_s)
         if sessions:
             self._save({**state, "sessions": {}})
 
@@ -344,27 +344,27 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     }
 
 
-def _end(records: Sequence[Mapping[str, float]], patience_s: float) -> None:
+def end_sessions(records: Sequence[Mapping[str, float]], patience_s: float) -> None:
     """End every process of some sessions: ask them all, wait, then kill what is left."""
 
     def signal_all(number: signal.Signals) -> list[psutil.Process]:
-        found = [process for record in records for process in _session(record)]
+        found = [process for record in records for process in processes_of(record)]
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
         return found
 
     def gone() -> bool:
-        return not any(_session(record) for record in records)
+        return not any(processes_of(record) for record in records)
 
     signal_all(signal.SIGTERM)
     if wait_until(gone, timeout_s=patience_s) or wait_until(lambda: not signal_all(signal.SIGKILL), timeout_s=10.0):
         return
-    left = ", ".join(str(process.pid) for record in records for process in _session(record))
+    left = ", ".join(str(process.pid) for record in records for process in processes_of(record))
     raise TerminalError(f"Processes {left} of Airflow do not end.", remedy="end them by hand")
 
 
-def _is_leader(record: Mapping[str, float]) -> bool:
+def is_leader(record: Mapping[str, float]) -> bool:
     """Whether the process that began the session still runs."""
     try:
         process = psutil.Process(int(record["pid"]))
@@ -375,7 +375,7 @@ def _is_leader(record: Mapping[str, float]) -> bool:
         return False
 
 
-def _session(record: Mapping[str, float]) -> list[psutil.Process]:
+def processes_of(record: Mapping[str, float]) -> list[psutil.Process]:
     """The live processes of a session.
 
     The kernel keeps a session's number from being given away while any member lives. So if the number belongs to a
@@ -383,7 +383,7 @@ def _session(record: Mapping[str, float]) -> list[psutil.Process]:
     """
     leader = int(record["pid"])
     ProcessRecord(leader, record["create_time"], "", "").is_alive()  # reaps it where it is our own dead child
-    if psutil.pid_exists(leader) and not _is_leader(record):
+    if psutil.pid_exists(leader) and not is_leader(record):
         try:
             if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
                 return []

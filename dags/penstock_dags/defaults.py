@@ -14,6 +14,7 @@ from typing import Any, Final
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from common.errors import IntervalError
+from common.settings import Settings
 from dags.penstock_dags.policy import BACKFILL_POOL, SOURCE_POOL
 
 WAREHOUSE_POOL: Final = "warehouse"
@@ -22,6 +23,20 @@ WAREHOUSE_POOL: Final = "warehouse"
 WAREHOUSE_SLOTS: Final = 4
 """Slots of that pool. To refine takes one; to build or publish takes all, so that a build runs alone: DuckDB has one
 writer, and the keys refined meanwhile wait for one build together. A pool with fewer slots never builds."""
+
+_SETTINGS: Final = Settings.load()
+
+WAREHOUSE_TASK: Final[dict[str, Any]] = {
+    "pool": WAREHOUSE_POOL,
+    "pool_slots": WAREHOUSE_SLOTS,
+    "queue": _SETTINGS.warehouse_queue,
+    "executor_config": {"pod_template_file": str(_SETTINGS.warehouse_pod_template)}
+    if _SETTINGS.warehouse_pod_template
+    else None,
+}
+"""Arguments of every task that builds or publishes. Candidate and releases are files of one machine: where Airflow has
+workers (Celery), only those of this queue get them; where every task has a pod (Kubernetes), theirs has the volume.
+Executors without queues or pods ignore it."""
 
 KEY_FORMAT: Final = "%Y-%m-%d"
 """A partition key is a calendar day in its source's time zone."""

@@ -41,6 +41,8 @@ def describe_task(task: Any) -> dict[str, Any]:
         "map_index_template": task.map_index_template if mapped else None,
         "upstream": sorted(task.upstream_task_ids),
         "pool": task.pool,
+        "queue": task.queue,
+        "executor_config": task.executor_config,
         "pool_slots": task.pool_slots,
         "priority_weight": task.priority_weight,
         "owner": task.owner,

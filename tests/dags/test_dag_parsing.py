@@ -119,6 +119,14 @@ def test_one_task_at_a_time_builds_or_publishes(seen: dict[str, Any]) -> None:
     assert tasks["publish"]["priority_weight"] > tasks["build"]["priority_weight"] > tasks["refine"]["priority_weight"]
 
 
+def test_what_builds_or_publishes_has_a_queue_of_its_own(seen: dict[str, Any]) -> None:
+    queues = {task_id: task["queue"] for task_id, task in _tasks(seen)}
+    apart = {"build_warehouse.build", "build_warehouse.publish", "backfill.build", "backfill.publish"}
+    assert {task_id for task_id, queue in queues.items() if queue == "warehouse"} == apart
+    assert {queue for task_id, queue in queues.items() if task_id not in apart} == {"default"}
+    assert not any(task["executor_config"] for _, task in _tasks(seen))
+
+
 def test_a_backfill_shares_no_pool_with_live_runs_but_that_of_the_one_warehouse_and_is_last_there(
     seen: dict[str, Any],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from common import fault_points
 from common.errors import PenstockError
 from common.settings import Settings
 from lake import incidents
@@ -26,6 +28,7 @@ from penstock.run import RunReport, run
 from tests.door import Door
 from tests.integration.ingestion.conftest import DatabaseSource, database
 from tests.integration.ingestion.shops import SUITE
+from tests.integration.lake.lakes import PROCESSES
 from tests.receivers import JsonReceiver, json_receiver, mail_receiver
 from tests.refusals import closed_port, with_part
 
@@ -365,3 +368,34 @@ def test_a_late_table_becomes_part_of_the_incident_of_its_source(world: World, r
     assert (late.state, late.part_of) == ("resolved", "source:source.shop")
     assert (source.cause, source.state) == ("source:source.shop", "open")
     assert len(receiver.messages) == 2
+
+
+TRIALS = [("lake.incidents.before_commit", 1), ("lake.incidents.before_commit", 2)]
+"""Before anything is known of an incident; and when its message is delivered and nothing says so."""
+
+
+def _look(settings: Settings, now: datetime, point: str) -> None:
+    fault_points._ARMED = point
+    fault_points._reached.clear()
+    sync(Pipeline(settings, clock=lambda: now))
+
+
+def test_a_look_killed_at_any_commit_is_made_good_and_its_message_comes_at_least_once(
+    world: World, receiver: JsonReceiver
+) -> None:
+    world.database.run("ALTER TABLE {s}.kinds RENAME TO hidden")
+    with pytest.raises(PenstockError):
+        world.pipeline().ingest("shop", "kinds", DAY)
+    for (point, occurrence), messages in zip(TRIALS, (0, 1), strict=True):
+        process = PROCESSES.Process(target=_look, args=(world.pipeline().settings, world.now, f"{point}:{occurrence}"))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        assert len(receiver.messages) == messages
+    assert world.open() == ["drift:raw.shop__kinds"]
+    world.now += CLAIM_FOR
+    sync(world.pipeline())
+    world.now += CLAIM_FOR
+    sync(world.pipeline())
+    assert world.open() == ["drift:raw.shop__kinds"]
+    assert receiver.titles == ["Penstock [critical] raw.shop__kinds differs from its spec"] * 2

@@ -18,7 +18,7 @@ from common.settings import Settings
 from dags.penstock_dags import assets
 from dags.penstock_dags.specs import load_schedules
 from penstock.embedded import EmbeddedServices
-from penstock.lineage import Graph, read_graph
+from penstock.lineage import Graph, graph_of, read_graph
 from penstock.lineage_events import Parent
 from penstock.pipeline import Pipeline
 from penstock.run import run
@@ -199,6 +199,25 @@ def test_a_line_that_was_cut_by_a_crash_is_left_out_and_damage_elsewhere_is_refu
     path.write_text(whole[:100] + "\n" + whole)
     with pytest.raises(StateCorrupt, match=":1 is no lineage event"):
         read_graph(copy)
+
+
+def test_hosts_that_share_a_lake_and_no_folder_share_its_lineage(services: EmbeddedServices, tmp_path: Path) -> None:
+    lake = {"stations": services.connections["stations"], "lake": services.connections["stations"]}
+
+    def host(name: str) -> Settings:
+        return Settings.load(
+            {},
+            home=tmp_path / name,
+            lake_uri="s3://stations/lineage-lake",
+            catalog_uri=f"sqlite:///{tmp_path / 'catalog.db'}",
+            connections={**services.connections, **lake},
+        )
+
+    Pipeline(host("one")).ingest("flightops", "airlines", DAY)
+    Pipeline(host("two")).ingest("flightops", "airports", DAY)
+    ours = {name for name, node in graph_of(host("three")).tables.items() if node.job}
+    assert ours == {"raw.flightops__airlines", "raw.flightops__airports"}
+    assert not (tmp_path / "three").exists()
 
 
 @pytest.fixture

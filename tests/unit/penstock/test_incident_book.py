@@ -75,6 +75,12 @@ def test_a_symptom_whose_cause_is_found_is_resolved_as_part_of_it() -> None:
     ]
 
 
+def test_what_could_not_be_looked_at_from_here_stays_as_it_is() -> None:
+    book = looked([], 0, cause("freshness:fct", 0), cause("a:1", 0))
+    after = fold(book, [], {}, NOW, reopen_within=REOPEN, unjudged={"freshness:fct"})
+    assert [(each.cause, each.state) for each in after] == [("a:1", "resolved"), ("freshness:fct", "open")]
+
+
 def test_who_took_it_on_is_kept_until_it_comes_back() -> None:
     (one,) = looked([], 0, cause("a:1", 0))
     taken = Incident(**{**one.__dict__, "acknowledged_at": NOW, "acknowledged_by": "ada"})
