@@ -8,9 +8,10 @@ INSTALLED := .venv/.installed
 DAYS ?= 31
 PROVE_DAYS ?= 360
 CELERY_DAYS ?= 14
+MOVES ?= 1000
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery bench bench-ingest \
-	bench-intervals bench-mariadb bench-gates bench-growth bench-late bench-objects bench-telemetry clean
+.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
+	bench-ingest bench-intervals bench-mariadb bench-gates bench-growth bench-late bench-objects bench-telemetry clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +57,9 @@ prove-backfill: $(INSTALLED) ## A year of days through Airflow, killed on the wa
 
 prove-celery: $(INSTALLED) ## Days through CeleryExecutor on hosts of their own, one killed on the way (CELERY_DAYS=14)
 	@$(BIN)/python -m benchmarks.prove_celery --days $(CELERY_DAYS)
+
+prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
+	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

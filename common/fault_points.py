@@ -32,6 +32,8 @@ POINTS = (
     "warehouse.build.after_models",
     "warehouse.publish.before_swap",
     "warehouse.publish.after_swap",
+    "warehouse.store.before_pointer",
+    "warehouse.bi.before_swap",
 )
 """Every point there is; a test arms each of them."""
 

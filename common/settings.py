@@ -51,6 +51,16 @@ class Settings(BaseModel):
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    releases_uri: str = Field(
+        default="", description="Where releases also go, and readers find them: s3://bucket/prefix. Default: nowhere."
+    )
+    release_cache_mb: int = Field(
+        default=10240, ge=1, description="Room for releases that were fetched from there, in MB."
+    )
+    bi_schema: str = Field(default="marts", description="Schema of the BI database that holds the current release.")
+    bi_readers: tuple[str, ...] = Field(
+        default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
+    )
     keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
@@ -91,11 +101,11 @@ class Settings(BaseModel):
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", mode="before")
     @classmethod
-    def _split(cls, hosts: Any) -> Any:
+    def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
-        return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
 
     @field_validator("notify_quiet_hours", mode="before")
     @classmethod

@@ -70,12 +70,7 @@ def build_warehouse() -> None:
     def build() -> str | None:
         return steps.build()
 
-    @task(
-        **WAREHOUSE_TASK,
-        priority_weight=100,
-        outlets=[release_asset(), *mart_assets()],
-        multiple_outputs=False,
-    )
+    @task(**WAREHOUSE_TASK, priority_weight=100, outlets=[release_asset(), *mart_assets()], multiple_outputs=False)
     def publish(candidate: Any, outlet_events: Any = None) -> dict[str, Any]:
         release = steps.publish(candidate)
         tell_release(outlet_events, release)

@@ -27,6 +27,7 @@ from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
 from lake.verdicts import record_refused_verdict
 from penstock.costs import share_out
+from penstock.doors import bring_in_step, marked_for_bi
 from penstock.facts import FACTS
 from penstock.lineage_told import models_made_of
 from penstock.records import record
@@ -159,6 +160,7 @@ def _fill(
         "changed_keys": dict(changed),
         "full_refresh": anew,
         "tables": tables,
+        "bi": marked_for_bi(),
         "models": result.to_dict(),
         "lineage": before["lineage"]
         if not anew and before.get("lineage")
@@ -267,7 +269,7 @@ def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
     """
     with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         releases = Releases(pipeline.settings.warehouse, held)
-        return _publish(pipeline, releases, releases.candidate(candidate_id))
+        return _publish(pipeline, releases, releases.candidate(candidate_id), held)
 
 
 def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Release | None:
@@ -280,13 +282,14 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
         candidate = _build(pipeline, held, full_refresh=full_refresh)
         if candidate is None:
             return None
-        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate)
+        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate, held)
 
 
-def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate) -> Release:
+def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate, held: Lease) -> Release:
     with pipeline.work.step("publish"):
         release = releases.publish(candidate)
         releases.retain(pipeline.settings.keep_releases)
+        bring_in_step(pipeline.settings, release, held)
     _LOG.info("release %s is current", release.id)
     pipeline.teller.released(release)
     return release

@@ -21,6 +21,7 @@ from common import interrupts, logs, work
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
+    cli_bi,
     cli_incidents,
     cli_lineage,
     cli_quality,
@@ -52,6 +53,8 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_bi.bi_app, name="bi")
+app.add_typer(cli_bi.store_app, name="store")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
 for command in (
     *cli_sources.COMMANDS,
@@ -304,7 +307,9 @@ def drift(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
-    release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Release id, or 'as of <time>'; the current one by default.")
+    ] = None,
     lake: Annotated[
         bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
     ] = False,
@@ -333,10 +338,10 @@ def query(
 @app.command()
 def releases(as_json: Json = False) -> None:
     """Published releases, oldest first; the current one is marked."""
+    import penstock
     from penstock.show import show_releases
-    from warehouse.releases import Releases
 
-    show_releases(Releases(load_settings().warehouse).all(), as_json=as_json)
+    show_releases(penstock.releases(settings=load_settings()), as_json=as_json)
 
 
 @app.command()
@@ -345,13 +350,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Point back to an earlier release: the same move as publishing, and as fast."""
+    from penstock.doors import roll_back
     from penstock.show import say
-    from warehouse.lease import lease
-    from warehouse.releases import Releases
 
-    warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0) as held:
-        now = Releases(warehouse, held).rollback(release)
+    now = roll_back(load_settings(), release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +62,20 @@ class ModelMeta:
     Attributes:
         owner: who answers for it; empty if it does not say.
         max_age_s: how old the end of its newest interval may be, in s; None if it promises nothing.
+        bi: how it goes to the BI database (``primary_key``, ``indexes``); None if it does not.
     """
 
     owner: str = ""
     max_age_s: int | None = None
+    bi: Mapping[str, Any] | None = field(default_factory=dict)
 
 
 def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMeta]:
     """What the models of a folder say of themselves, by name.
 
     Raises:
-        SpecError: a file is not a YAML mapping, or ``max_age_s`` no number of seconds; names file and line.
+        SpecError: a file is not a YAML mapping, ``max_age_s`` no number of seconds, or ``bi`` neither a boolean nor a
+            mapping of ``primary_key`` and ``indexes``; names file and line.
     """
     found = {}
     for path in sorted(folder.glob("*.yml")):
@@ -86,7 +89,17 @@ def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMe
                     table=str(model["name"]),
                     remedy="write a number of seconds above 0",
                 )
-            found[str(model["name"])] = ModelMeta(str(meta.get("owner") or ""), age)
+            bi = meta.get("bi", True)
+            if not isinstance(bi, bool) and not (
+                isinstance(bi, Mapping) and bi.keys() <= {"primary_key", "indexes"} and all(map(_is_list, bi.values()))
+            ):
+                raise SpecError(
+                    f"{path}:{file.line(('models', position, 'config', 'meta', 'bi'))}: bi is {bi!r}.",
+                    table=str(model["name"]),
+                    remedy="write false, or {primary_key: [column], indexes: [[column, column]]}",
+                )
+            own = bi if isinstance(bi, Mapping) else {} if bi else None
+            found[str(model["name"])] = ModelMeta(str(meta.get("owner") or ""), age, own)
     return found
 
 
@@ -112,6 +125,10 @@ def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract
             )
             found[model["name"]] = Contract(model["name"], path, _text(model.get("description"), docs), columns)
     return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _text(description: str | None, docs: Mapping[str, str]) -> str:
