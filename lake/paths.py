@@ -117,6 +117,16 @@ def repair_folder(lake_uri: str, table: TableId) -> str:
     return f"{root_location(lake_uri)}/ops/repairs/{table}"
 
 
+def noticed_location(lake_uri: str) -> str:
+    """Where a sweep notes which files nothing names any more, and since when."""
+    return f"{root_location(lake_uri)}/ops/maintenance/noticed.json"
+
+
+def clock_location(lake_uri: str) -> str:
+    """An empty file that a sweep writes to learn the store's time."""
+    return f"{root_location(lake_uri)}/ops/maintenance/clock"
+
+
 def attempt_of(location: str) -> str | None:
     """The attempt id in a data file's name; None for a file that Penstock did not write."""
     stem = location.rsplit("/", 1)[-1].split("-", 1)[0]

@@ -7,9 +7,9 @@
     <home>/airflow/sessions.json    which processes these are: id and creation time of each
     <home>/airflow/logs/            one log per component, and the tasks' logs
 
-Three components are started, each in a session of its own: api-server (it must answer before a task runs, because tasks
-talk to it), dag-processor, scheduler. No triggerer: no task defers itself. All listen on 127.0.0.1 only, and only the
-API server listens at all: logs are read from disk, so Airflow's log servers (which bind every address) are left out.
+Three components are started, each in a session of its own: api-server (tasks talk to it: it must answer first),
+dag-processor, scheduler. No triggerer: no task defers itself. All listen on 127.0.0.1 only, and only the API server
+listens at all: logs are read from disk, so Airflow's log servers (which bind every address) are left out.
 
 The components outlive the process that starts them. Another process finds them by ``sessions.json``; a process id is
 believed only together with its creation time. To stop means to end the *session*: executor workers and tasks move to
@@ -341,6 +341,7 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     return {
         "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
         "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
+        "maintenance": (1, "The one maintenance step that runs at a time: beside everything else, in nobody's slots."),
         "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
     }
 

@@ -31,7 +31,7 @@ from common.files import sync_file, sync_folder, write_atomic
 from warehouse.lease import Lease, lease, next_fence
 
 DATABASE = "warehouse.duckdb"
-_MARKER = "published"
+MARKER = "published"
 _ID = re.compile(r"r\d{6,}")
 
 
@@ -111,10 +111,11 @@ class Releases:
 
     def current(self) -> Release | None:
         """The release the pointer names; None before the first publish."""
-        release_id = self._pointed_at()
+        release_id = self.pointed_at()
         return self._read(self.warehouse / "releases" / release_id, current=True) if release_id else None
 
-    def _pointed_at(self) -> str | None:
+    def pointed_at(self) -> str | None:
+        """The id that the pointer names, whether or not there is such a release; None if there is no pointer."""
         try:
             return (self.warehouse / "current").readlink().name
         except FileNotFoundError:
@@ -134,14 +135,14 @@ class Releases:
 
     def all(self) -> list[Release]:
         """Published releases, oldest first. A folder that was never pointed at is none."""
-        current = self._pointed_at()
+        current = self.pointed_at()
         found = (self._read(folder, current=folder.name == current) for folder in self._folders("releases"))
         return [release for release in found if release is not None]
 
     def _read(self, folder: Path, *, current: bool) -> Release | None:
         """The release in that folder; None if it was never published, or was retired while we looked."""
         try:
-            published_at = (folder / _MARKER).read_text().strip()
+            published_at = (folder / MARKER).read_text().strip()
         except FileNotFoundError:
             if not current:
                 return None
@@ -170,14 +171,14 @@ class Releases:
             StateCorrupt: its file is missing or damaged.
         """
         while True:
-            pointed_at = self._pointed_at()
+            pointed_at = self.pointed_at()
             try:
                 chosen = self.get(release_id) if release_id else self.current()
                 if chosen is None:
                     raise UnknownName("Nothing has been published yet.", remedy="run 'penstock run' or 'make demo'")
                 return open_read_only(chosen.database)
             except (duckdb.Error, StateCorrupt) as error:
-                if release_id or self._pointed_at() == pointed_at:
+                if release_id or self.pointed_at() == pointed_at:
                     raise StateCorrupt(
                         f"Release {release_id or pointed_at} cannot be opened: {error}",
                         remedy="roll back to another release: 'penstock rollback'",
@@ -271,7 +272,7 @@ class Releases:
             return self._publish(candidate)
 
     def _publish(self, candidate: Candidate) -> Release:
-        current = self._pointed_at()
+        current = self.pointed_at()
         if current != candidate.parent:
             raise CommitConflict(
                 f"Candidate {candidate.id} was built on release {candidate.parent}, but now {current or 'none'} is "
@@ -312,14 +313,18 @@ class Releases:
 
     def retain(self, keep: int) -> list[str]:
         """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
-        releases = self.all()
-        surplus = [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
+        surplus = self.surplus(keep)
         for release in surplus:
             _remove(release.folder)
         return [release.id for release in surplus]
 
+    def surplus(self, keep: int) -> list[Release]:
+        """The oldest releases beyond ``keep``, never the current one."""
+        releases = self.all()
+        return [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
+
     def _point_to(self, release_id: str) -> None:
-        before = self._pointed_at()
+        before = self.pointed_at()
         if before is not None:
             self._mark(before)  # or it would count as never published as soon as the pointer leaves it
         temporary = self.warehouse / f".current.{uuid.uuid4().hex}"
@@ -330,7 +335,7 @@ class Releases:
         self._mark(release_id)
 
     def _mark(self, release_id: str) -> None:
-        marker = self.warehouse / "releases" / release_id / _MARKER
+        marker = self.warehouse / "releases" / release_id / MARKER
         if not marker.exists():
             write_atomic(marker, datetime.now(UTC).isoformat() + "\n")
 

@@ -23,6 +23,9 @@ WAREHOUSE_SLOTS: Final = 4
 """Slots of that pool. To refine takes one; to build or publish takes all, so that a build runs alone: DuckDB has one
 writer, and the keys refined meanwhile wait for one build together. A pool with fewer slots never builds."""
 
+MAINTENANCE_POOL: Final = "maintenance"
+"""Pool of the one maintenance step that runs at a time."""
+
 KEY_FORMAT: Final = "%Y-%m-%d"
 """A partition key is a calendar day in its source's time zone."""
 
@@ -72,6 +75,12 @@ RERUN_CLASS_BACKFILL: Final = (
     "what was tried from Airflow's runs that carry its id: clear its tasks at any time, or start the same wish again."
 )
 """The same for the DAG that has no key of its own."""
+
+RERUN_CLASS_MAINTENANCE: Final = (
+    "**Rerun class: backfill-safe by partition key.** It has no key: what there is to do is derived from what is there "
+    "when it runs, so clear its tasks or start it at any time; a second run finds nothing left to do."
+)
+"""The same for maintenance."""
 
 __all__ = ["BACKFILL_POOL", "SOURCE_POOL"]
 
