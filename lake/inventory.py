@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
-from common.errors import PenstockError, StateCorrupt
+from common.errors import PenstockError, StateCorrupt, StoreUnavailable
 from lake.catalog import find_table, live_files, manifest_files, manifests
 from lake.lake import Lake
 from lake.ops import LEDGER, declare_ops, ops_relation
@@ -67,12 +67,14 @@ class Inventory:
 
     Attributes:
         orphans: files that nothing names, by table.
+        sizes: every file that is there -> its size in bytes.
         named: files that something names.
         held_back: table -> why none of its files is judged.
         unclaimed: files that no table of the catalog owns, or with names that neither Penstock nor Iceberg gives.
     """
 
     orphans: dict[str, list[StoredFile]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     named: int = 0
     held_back: dict[str, str] = field(default_factory=dict)
     unclaimed: list[StoredFile] = field(default_factory=list)
@@ -143,10 +145,9 @@ class _Judge:
         self, lake: Lake, listed: Sequence[StoredFile], keep_files: frozenset[str], keep_receipts: frozenset[str]
     ) -> None:
         self._lake = lake
-        self._listed = {file.location for file in listed}
         self._keep_files, self._keep_receipts = keep_files, keep_receipts
         self._named: dict[TableId, Named | None] = {}
-        self.found = Inventory()
+        self.found = Inventory(sizes={file.location: file.size_bytes for file in listed})
 
     def table_file(self, file: StoredFile, table: TableId) -> None:
         """A file in a table's folder."""
@@ -191,7 +192,7 @@ class _Judge:
         for file, record in results:
             table, key, path = TableId(record[2], record[3]), record[4], file.location.removeprefix(root)
             refusal = f"{root}ops/refusals/{table}/{key}-{record[5]}.json"
-            if told is None or path in told or refusal in self._listed:
+            if told is None or path in told or refusal in self.found.sizes:
                 self.found.named += 1
                 continue
             if (table, key) not in receipts:
@@ -228,7 +229,11 @@ class _Judge:
         if table in self._named:
             return True
         for last in range(_READS):
-            loaded = find_table(self._lake.catalog, table)
+            try:
+                loaded = find_table(self._lake.catalog, table)
+            except StoreUnavailable as error:
+                self._hold_back(table, error.problem)
+                return True
             if loaded is None:
                 return False
             expected = table_location(self._lake.settings.lake_uri, table)
@@ -247,7 +252,7 @@ class _Judge:
     def _check_complete(self, table: TableId) -> None:
         named = self._named[table]
         for location in named.live if named else ():
-            if location not in self._listed and self._lake.storage.size(location) is None:
+            if location not in self.found.sizes and self._lake.storage.size(location) is None:
                 self._hold_back(table, f"its file {location} is missing")
                 return
 

@@ -100,4 +100,29 @@ def everything(dry_run: DryRun = False, as_json: Json = False) -> None:
     raise typer.Exit(3 if done.errors else 0)
 
 
-COMMANDS = ()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every row, and compare checksums.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Say what a repair would do; do it with --yes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: only say it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --repair: do it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find what is damaged or left over, what it means and what mends it. Exit code 1 if something is damaged."""
+    from common.errors import UsageError
+    from penstock.doctor import examine
+    from penstock.doctor import repair as do_repairs
+    from penstock.show import progress_bars
+    from penstock.show_maintenance import show_findings
+
+    if ((dry_run or yes) and not repair) or (dry_run and yes):
+        raise UsageError("--dry-run or --yes goes with --repair.", remedy="write --repair --dry-run, or --repair --yes")
+    pipeline = _pipeline()
+    with progress_bars() as progress:
+        findings = examine(pipeline, deep=deep, progress=progress)
+    outcomes = do_repairs(findings) if yes else []
+    show_findings(findings, outcomes, would=repair and not yes, as_json=as_json)
+    left = examine(_pipeline(), deep=deep) if outcomes else findings
+    raise typer.Exit(1 if any(each.severity == "damage" for each in left) else 0)
+
+
+COMMANDS = (doctor,)

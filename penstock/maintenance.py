@@ -116,7 +116,7 @@ def retain(pipeline: Pipeline, *, keep: int | None = None, dry_run: bool = False
             _retain_releases(settings.warehouse, keep, outcome)
         except LeaseHeld:
             outcome.busy = True
-    for each in _scratch(pipeline):
+    for each in scratch(pipeline):
         if dry_run or _remove_scratch(each.path):
             _note(outcome, each)
     return outcome
@@ -138,7 +138,7 @@ def _retain_releases(warehouse: Path, keep: int, outcome: Retained) -> None:
     outcome.size_bytes += sum(sizes.get(release, 0) for release in outcome.releases)
 
 
-def _scratch(pipeline: Pipeline) -> list[Leftover]:
+def scratch(pipeline: Pipeline) -> list[Leftover]:
     """Records, locks and scratch files in the state folder that are older than the grace and that nobody holds."""
     home, oldest = pipeline.settings.home, time.time() - pipeline.settings.sweep_grace_h * 3600
     found = [

@@ -11,9 +11,8 @@ Three components are started, each in a session of its own: api-server (tasks ta
 dag-processor, scheduler. No triggerer: no task defers itself. All listen on 127.0.0.1 only, and only the API server
 listens at all: logs are read from disk, so Airflow's log servers (which bind every address) are left out.
 
-The components outlive the process that starts them. Another process finds them by ``sessions.json``; a process id is
-believed only together with its creation time. To stop means to end the *session*: executor workers and tasks move to
-process groups of their own, but not to other sessions.
+The components outlive their starter. Others find them by ``sessions.json``; a process id is believed only with its
+creation time. To stop is to end the *session*: workers and tasks leave their process group, but not their session.
 """
 
 from __future__ import annotations

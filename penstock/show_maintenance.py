@@ -12,6 +12,7 @@ from penstock.show import print_table, say
 if TYPE_CHECKING:
     from lake.compaction import Compacted
     from lake.sweep import Sweep
+    from penstock.doctor import Finding, Outcome
     from penstock.maintenance import Maintenance, Retained
 
 
@@ -89,3 +90,29 @@ def show_maintenance(done: Maintenance, *, as_json: bool) -> None:
         show_sweep(done.swept, as_json=False)
     for step, error in done.errors.items():
         say(f"FAILED {step}: {error}")
+
+
+def show_findings(findings: Sequence[Finding], outcomes: Sequence[Outcome], *, would: bool, as_json: bool) -> None:
+    """What the doctor found, and what a repair did or would do.
+
+    Args:
+        findings: what was found.
+        outcomes: what became of the repairs; empty if none was done.
+        would: say what a repair would do.
+        as_json: print one JSON document instead.
+    """
+    if as_json:
+        repaired = [{**each.finding.to_dict(), "error": each.error} for each in outcomes]
+        print_json({"findings": [each.to_dict() for each in findings], "repaired": repaired})
+        return
+    for each in findings:
+        say(f"{each.severity.upper()} {each.kind}: {each.where}")
+        say(f"  {each.meaning}.")
+        say(f"  To mend it: {each.mend}")
+        if would and each.repair:
+            say(f"  --repair would {each.repair}.")
+    damages = sum(each.severity == "damage" for each in findings)
+    say(f"{damages} damages, {len(findings) - damages} notices." if findings else "Nothing is wrong.")
+    for outcome in outcomes:
+        done = f"FAILED ({outcome.error})" if outcome.error else "DONE"
+        say(f"{done} {outcome.finding.where}: {outcome.finding.repair}")

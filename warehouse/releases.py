@@ -209,7 +209,7 @@ class Releases:
             shutil.rmtree(folder)
         for folder in self._folders("releases"):
             if folder.name not in published:
-                _remove(folder)
+                remove_release(folder)
         for doomed in (self.warehouse / "releases").glob(".r*"):
             shutil.rmtree(doomed, ignore_errors=True)
         for pointer in self.warehouse.glob(".current.*"):
@@ -315,7 +315,7 @@ class Releases:
         """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
         surplus = self.surplus(keep)
         for release in surplus:
-            _remove(release.folder)
+            remove_release(release.folder)
         return [release.id for release in surplus]
 
     def surplus(self, keep: int) -> list[Release]:
@@ -370,7 +370,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _remove(folder: Path) -> None:
+def remove_release(folder: Path) -> None:
     """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     folder.replace(doomed)

@@ -1,4 +1,4 @@
-"""The calls from the DAG ``penstock_maintenance`` into ``penstock/maintenance.py``: figures come back, as small JSON."""
+"""The calls from the DAG ``penstock_maintenance`` into ``penstock/maintenance.py``: figures come back as JSON."""
 
 from __future__ import annotations
 

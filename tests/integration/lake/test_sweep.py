@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,14 @@ DAY = timedelta(days=1)
 NOTHING = timedelta(0)
 
 
+def after(ahead: timedelta) -> datetime:
+    """The time of a clock that is so far ahead."""
+    return datetime.now(UTC) + ahead
+
+
 def sweep_at(bench: Bench, later: timedelta = NOTHING, *, grace: timedelta = DAY, dry_run: bool = False) -> Sweep:
     """A sweep when the store's clock shows so much later than now."""
-    moment = datetime.now(UTC) + later
-    return sweep(bench.open(), grace=grace, dry_run=dry_run, now=lambda: moment)
+    return sweep(bench.open(), grace=grace, dry_run=dry_run, now=partial(after, later))
 
 
 def files(bench: Bench) -> set[str]:
@@ -94,7 +99,7 @@ def test_neither_a_wrong_clock_of_this_host_nor_a_torn_note_deletes_what_was_jus
     local.publish([(1, "a")])
     staged = local.stage([(2, "b")])
     for ahead in (timedelta(days=-400), timedelta(days=400)):
-        skewed = Lake(local.settings, clock=lambda ahead=ahead: datetime.now(UTC) + ahead)
+        skewed = Lake(local.settings, clock=partial(after, ahead))
         for _ in range(3):
             assert sweep(skewed, grace=DAY).files == 0
     sweep_at(local, 2 * DAY)
@@ -140,8 +145,7 @@ def test_writers_and_a_reader_beside_sweeps_in_a_loop_do_not_notice_them(local: 
         os.utime(engine_path(old), (hours_ago, hours_ago))
         # Noted an hour and a half ago; what the writers do meanwhile is younger than the grace, however slow they are.
         for back in (1.5 * hour, NOTHING):
-            moment = datetime.now(UTC) - back
-            deleted += sweep(lake, grace=hour, now=lambda moment=moment: moment).files
+            deleted += sweep(lake, grace=hour, now=partial(after, -back)).files
         assert not Path(engine_path(old)).exists()
     finish(*writers)
     stop.set()
