@@ -215,8 +215,8 @@ def _command(pipeline: Pipeline, table: TableId, key: str) -> str:
 
 def hole_findings(pipeline: Pipeline) -> Iterator[Finding]:
     """Intervals of raw tables that should be there and are not, in spans of neighbouring days."""
-    begun = [table for table in raw_tables(pipeline) if pipeline.lake.snapshot_id(table) is not None]
     try:
+        begun = [table for table in raw_tables(pipeline) if pipeline.lake.snapshot_id(table) is not None]
         states = interval_states(pipeline, map(str, begun)) if begun else []
     except (StateCorrupt, StoreUnavailable, OSError):
         return  # a receipt or a table is lost: told above, and until it is mended nobody knows

@@ -102,6 +102,15 @@ def lease(warehouse: Path, *, wait_s: float = 0.0, lease_s: float = LEASE_S) -> 
         _held_path(warehouse, held.fence).unlink(missing_ok=True)
 
 
+def newest_fence(warehouse: Path) -> int:
+    """The number of the lease that was given last; 0 before the first.
+
+    Raises:
+        StateCorrupt: the lease's file is damaged.
+    """
+    return int(_read(warehouse).get("fence", 0))
+
+
 def is_held(warehouse: Path) -> bool:
     """Whether a process that lives holds the lease; nothing is changed by asking.
 

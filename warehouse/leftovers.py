@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import StateCorrupt
-from warehouse.lease import Lease, is_held, is_locked
+from warehouse.lease import Lease, is_held, is_locked, newest_fence
 from warehouse.releases import MARKER, Releases
 
 _ID = re.compile(r"r(\d{6,})")
-_HELD = re.compile(r"lease\.\d+\.held")
+_HELD = re.compile(r"lease\.(\d+)\.held")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,13 @@ def _found(warehouse: Path, held: Lease | None) -> Iterator[tuple[Path, str]]:
     if (warehouse / "releases").is_dir():
         yield from ((path, "a release that was half removed") for path in (warehouse / "releases").glob(".r*"))
     yield from ((path, "a pointer that was never put in place") for path in warehouse.glob(".current.*"))
+    newest_lease = newest_fence(warehouse)
     for path in warehouse.glob("lease.*.held"):
-        own = held is not None and path.name == f"lease.{held.fence}.held"
-        if _HELD.fullmatch(path.name) and not own and not is_locked(path):
+        named = _HELD.fullmatch(path.name)
+        # Of a higher number: somebody is taking it, and to ask whether it is locked would keep them from it.
+        if named is None or int(named[1]) > newest_lease or (held is not None and int(named[1]) == held.fence):
+            continue
+        if not is_locked(path):
             yield path, "the lock of a process that died while it held the lease"
 
 
