@@ -7,9 +7,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 PROVE_DAYS ?= 360
+CELERY_DAYS ?= 14
+MOVES ?= 1000
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
-	bench-gates bench-growth bench-late bench-objects clean
+.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
+	bench-ingest bench-intervals bench-mariadb bench-gates bench-growth bench-late bench-objects bench-telemetry clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +55,12 @@ ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare
 prove-backfill: $(INSTALLED) ## A year of days through Airflow, killed on the way; the end compared (PROVE_DAYS=31)
 	@$(BIN)/python -m benchmarks.prove_backfill --days $(PROVE_DAYS)
 
+prove-celery: $(INSTALLED) ## Days through CeleryExecutor on hosts of their own, one killed on the way (CELERY_DAYS=14)
+	@$(BIN)/python -m benchmarks.prove_celery --days $(CELERY_DAYS)
+
+prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
+	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
+
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py
 
@@ -77,13 +85,20 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
 
+bench-telemetry: $(INSTALLED) ## What costs, log lines, spans and metrics take from small intervals (two minutes)
+	@$(BIN)/python -m benchmarks.telemetry
+
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" pyproject.toml --group celery --group dev -c requirements/runtime.txt -o requirements/dev.txt
+		--custom-compile-command "make lock" pyproject.toml --group celery --group kubernetes -c requirements/runtime.txt \
+		-o requirements/production.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" pyproject.toml --group celery --group kubernetes --group dev \
+		-c requirements/production.txt -o requirements/dev.txt
 
 clean: ## Stop everything and remove the state folder and the environment
 	@if [ -x $(BIN)/penstock ]; then $(BIN)/penstock clean; fi

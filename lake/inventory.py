@@ -39,7 +39,8 @@ _METADATA = re.compile(
     rf"(\w+)/(\w+)/metadata/(?:\d{{5,}}-{_UUID}\.metadata\.json|snap-\d+-\d+-{_UUID}\.avro|{_UUID}-m\d+\.avro)"
 )
 _RECORD = re.compile(rf"ops/(receipts|validations)/(\w+)\.(\w+)/([^/]+)/({_ATTEMPT})\.json")
-_HISTORY = re.compile(r"ops/(refusals|repairs|maintenance|receipts|validations)/.*")
+_OTHER_RECORDS = "ops/"
+"""Below it, besides its tables: refusals, repairs, failures, lineage, the sweep's own note. All of it stays."""
 _READS = 3
 """How often a table is read whose metadata another process replaces meanwhile."""
 
@@ -100,10 +101,10 @@ def take_inventory(lake: Lake, *, keep_files: Collection[str] = (), keep_receipt
         record = _RECORD.fullmatch(path)
         if record is not None:
             records.append((file, record))
-        elif _HISTORY.fullmatch(path):
-            judge.found.named += 1
         elif (found := _DATA.fullmatch(path) or _METADATA.fullmatch(path)) is not None:
             judge.table_file(file, TableId(found[1], found[2]))
+        elif path.startswith(_OTHER_RECORDS):
+            judge.found.named += 1
         else:
             judge.found.unclaimed.append(file)
     judge.records(records)

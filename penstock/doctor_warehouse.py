@@ -41,7 +41,7 @@ def warehouse_findings(warehouse: Path, *, deep: bool) -> Iterator[Finding]:
 
 
 def _releases(warehouse: Path, *, deep: bool) -> Iterator[Finding]:
-    current = Releases(warehouse).pointed_at()
+    current = Releases(warehouse).current_id()
     problems = {folder.name: problem_of(folder, deep=deep) for folder in published(warehouse)}
     whole = [release for release, problem in problems.items() if not problem]
     if current is not None and problems.get(current, "its folder is gone"):

@@ -18,14 +18,14 @@ from common.files import sync_folder
 from lake.lake import checksum_of
 from lake.sql import identifier
 from warehouse.lease import lease
-from warehouse.releases import DATABASE, MARKER, Releases, open_read_only, remove_release
+from warehouse.releases import DATABASE, MARKER, Releases, open_read_only, remove_folder
 
 _ID = re.compile(r"r\d{6,}")
 
 
 def published(warehouse: Path) -> list[Path]:
     """Folders of releases that were published, oldest first, whole or not."""
-    current = Releases(warehouse).pointed_at()
+    current = Releases(warehouse).current_id()
     folder = warehouse / "releases"
     found = [path for path in folder.iterdir() if _ID.fullmatch(path.name)] if folder.is_dir() else []
     found = [path for path in found if (path / MARKER).exists() or path.name == current]
@@ -71,8 +71,8 @@ def retire(warehouse: Path, release_id: str) -> None:
     """
     with lease(warehouse) as held, held.fenced():
         folder = warehouse / "releases" / release_id
-        if folder.is_dir() and Releases(warehouse).pointed_at() != release_id:
-            remove_release(folder)
+        if folder.is_dir() and Releases(warehouse).current_id() != release_id:
+            remove_folder(folder)
 
 
 def point_to_newest_whole(warehouse: Path) -> str | None:
@@ -84,7 +84,7 @@ def point_to_newest_whole(warehouse: Path) -> str | None:
         LeaseHeld: a build holds the warehouse.
     """
     with lease(warehouse) as held, held.fenced():
-        current = Releases(warehouse).pointed_at()
+        current = Releases(warehouse).current_id()
         whole = [folder.name for folder in published(warehouse) if not problem_of(folder)]
         if current in whole:
             return current
@@ -96,5 +96,5 @@ def point_to_newest_whole(warehouse: Path) -> str | None:
             (warehouse / "current").unlink(missing_ok=True)
         sync_folder(warehouse)
         if current is not None and (warehouse / "releases" / current).is_dir():
-            remove_release(warehouse / "releases" / current)
+            remove_folder(warehouse / "releases" / current)
         return whole[-1] if whole else None

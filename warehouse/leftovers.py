@@ -62,7 +62,7 @@ def remove_left_over(warehouse: Path, held: Lease) -> list[Leftover]:
 
 def _found(warehouse: Path, held: Lease | None) -> Iterator[tuple[Path, str]]:
     releases = Releases(warehouse)
-    current = releases.pointed_at()
+    current = releases.current_id()
     published = [path for path in _folders(warehouse / "releases") if (path / MARKER).exists() or path.name == current]
     newest = max((_number(path) for path in published), default=0)
     for path in _folders(warehouse / "candidates"):
