@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -49,4 +48,4 @@ def services(
     start_services(load_settings(), seed=seed)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (demo, up, down, clean, services)
+COMMANDS = (demo, up, down, clean, services)
