@@ -24,6 +24,7 @@ from penstock import (
     cli_bi,
     cli_incidents,
     cli_lineage,
+    cli_maintenance,
     cli_quality,
     cli_quarantine,
     cli_sources,
@@ -56,10 +57,12 @@ app.add_typer(cli_backfill.backfill_app, name="backfill")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
+app.add_typer(cli_maintenance.maintain_app, name="maintain")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
+    *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,
     *cli_telemetry.COMMANDS,
     *cli_watch.COMMANDS,

@@ -323,7 +323,7 @@ def test_an_hourly_look_sees_what_stands_though_nothing_else_runs(api: AirflowAp
 
 def test_a_viewer_may_look_and_not_touch(scheduler: Scheduler) -> None:
     viewer = scheduler.api_as("viewer")
-    assert set(viewer.dag_ids()) == set(DAGS)
+    assert set(viewer.dag_ids()) == {*DAGS, "watch_incidents"}
     body: dict[str, object] = {"logical_date": None, "partition_key": "2013-05-01", "conf": {}}
     assert viewer.request("POST", "/api/v2/dags/ingest_flightops/dagRuns", body)[0] == HTTPStatus.FORBIDDEN
     assert viewer.request("PATCH", f"/api/v2/dags/{BUILD}", {"is_paused": True})[0] == HTTPStatus.FORBIDDEN

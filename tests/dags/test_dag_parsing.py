@@ -60,6 +60,7 @@ def test_there_is_one_ingest_dag_per_source_spec_and_one_of_each_other_kind(seen
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
+        "penstock_maintenance": "maintenance.py",
         "ingest_on_events": "ingest_on_events.py",
         "watch_incidents": "watch_incidents.py",
     }
@@ -138,6 +139,17 @@ def test_a_backfill_shares_no_pool_with_live_runs_but_that_of_the_one_warehouse_
     live = seen["dags"]["build_warehouse"]["tasks"]
     assert tasks["build"]["priority_weight"] <= min(task["priority_weight"] for task in live.values())
     assert "source_load" in {task["pool"] for task in seen["dags"]["ingest_flightops"]["tasks"].values()}
+
+
+def test_maintenance_runs_daily_one_step_at_a_time_in_a_pool_of_its_own(seen: dict[str, Any]) -> None:
+    dag = seen["dags"]["penstock_maintenance"]
+    assert (dag["timetable"], dag["max_active_runs"], pools(4)["maintenance"][0]) == ("CronTriggerTimetable", 1, 1)
+    assert {name: (task["upstream"], task["pool"]) for name, task in dag["tasks"].items()} == {
+        "retain": ([], "maintenance"),
+        "compact": (["retain"], "maintenance"),
+        "expire": (["compact"], "maintenance"),
+        "sweep": (["expire"], "maintenance"),
+    }
 
 
 def test_the_form_of_a_backfill_asks_for_what_the_command_line_asks_for(seen: dict[str, Any]) -> None:
