@@ -8,6 +8,7 @@ the same command again: what was published is not wanted any more.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,12 @@ from typing import Any
 from common.errors import DataRejected
 from penstock.backfill import Plan, refine_work, summarize
 from penstock.backfill_plan import allowance
+from penstock.incidents import try_to_sync
 from penstock.pipeline import Pipeline
 from penstock.records import record
 from penstock.run import Progress
+
+_LOG = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
@@ -39,6 +43,8 @@ def run_local(
 
     Raises:
         UsageError, TransientError, TerminalError: the backfill stops; what was published stays.
+
+    Side effects: incidents are brought in step at the end.
     """
     refusals: list[DataRejected] = []
 
@@ -68,6 +74,8 @@ def run_local(
     except _Stopped:
         pass
     record(pipeline)
+    for notice in try_to_sync(pipeline):
+        _LOG.info("%s", notice)
     summary = summarize(pipeline, plan.to_dict(), release)
     return {**summary, "stopped": bool(refusals and plan.wish.stop_on_failure)}
 
