@@ -172,6 +172,14 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
         assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen", "watch"}
 
 
+def test_every_run_by_key_ends_with_a_look_for_incidents_that_decides_nothing(seen: dict[str, Any]) -> None:
+    for dag_id in (*INGEST, "build_warehouse"):
+        tasks = seen["dags"][dag_id]["tasks"]
+        assert [name for name, task in tasks.items() if task["is_teardown"]] == ["watch"]
+        assert not [name for name, task in tasks.items() if "watch" in task["upstream"]]
+        assert tasks["watch"]["upstream"], dag_id
+
+
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:
     tasks = {name: task for dag_id in INGEST for name, task in seen["dags"][dag_id]["tasks"].items()}
     mapped = {name: task["map_index_template"] for name, task in tasks.items() if task["mapped"]}
