@@ -34,7 +34,6 @@ TRIALS = [
     ("maintain.sweep.before_delete", 1),
     ("maintain.compact.before_commit", 1),
     ("maintain.expire.before_commit", 1),
-    ("maintain.expire.before_commit", 2),
 ]
 MONTH = "2026-01"
 
@@ -74,7 +73,6 @@ def test_maintenance_killed_at_any_point_changes_nothing_that_is_seen_and_its_re
     home, saved = tmp_path / "state", tmp_path / "saved"
     before = seen(used_lake(home).lake)
     shutil.copytree(home, saved)
-    # One snapshot of each table stays by the setting of a test only: the command's default keeps ten.
     command = CommandLine(home, {}, {"PENSTOCK_SWEEP_GRACE_H": "0"})
     for point, occurrence in TRIALS:
         shutil.rmtree(home)
