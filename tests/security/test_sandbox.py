@@ -1,4 +1,4 @@
-"""Faults 19 and 20: other people's SQL reads what its role may see and nothing else, and takes no more than its share."""
+"""Faults 19 and 20: other people's SQL reads what its role may see, nothing else, and takes no more than its share."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class Trap:
             connection.close()
 
     def close(self) -> None:
+        """Listen no longer."""
         self._listener.close()
 
 
@@ -78,7 +79,7 @@ def test_no_statement_of_the_corpus_escapes(sandbox: Sandbox, release: Release, 
     canary_file = tmp_path / "canary.csv"
     canary_file.write_text(f"word\n{CANARY}\n")
     trap = Trap()
-    before = {path: path.stat().st_mtime_ns for path in (*tmp_path.rglob("*"), *release.folder.parent.rglob("*"))}
+    before = written(tmp_path, release.folder.parent)
     places = {"file": str(canary_file), "database": str(release.database), "port": str(trap.port)}
 
     def attempt(sql: str) -> tuple[str, str, str]:
@@ -96,9 +97,12 @@ def test_no_statement_of_the_corpus_escapes(sandbox: Sandbox, release: Release, 
     # What asks for nothing that is not the caller's may be answered; everything else is refused before it runs.
     assert [(sql, code) for sql, code, _ in outcomes if code not in REFUSED and not is_harmless(sql)] == []
     assert trap.connections == 0
-    assert {
-        path: path.stat().st_mtime_ns for path in (*tmp_path.rglob("*"), *release.folder.parent.rglob("*"))
-    } == before
+    assert written(tmp_path, release.folder.parent) == before
+
+
+def written(*folders: Path) -> dict[Path, int]:
+    """When each file below some folders was written."""
+    return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
 
 
 def attempted(sql: str, places: dict[str, str]) -> str:

@@ -56,15 +56,18 @@ class Provider:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        """Answer no longer."""
         self._server.shutdown()
         self._server.server_close()
 
     def claims(self, **changed: Any) -> dict[str, Any]:
+        """Good claims with some changed; None leaves one out."""
         now = int(time.time())
         claims = {"iss": self.url, "aud": "penstock", "sub": "ada", "role": "admin", "scope": "read sql"}
         return {k: v for k, v in {**claims, "exp": now + 600, "jti": "t-1", **changed}.items() if v is not None}
 
     def token(self, header: dict[str, Any] | None = None, key: Any = None, **changed: Any) -> str:
+        """A token with such claims, signed by the issuer's key or another."""
         head = {"alg": "RS256", "kid": "first", **(header or {})}
         return jwt.encode(head, self.claims(**changed), key or self.key, algorithms=[head["alg"]])
 

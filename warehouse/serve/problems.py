@@ -35,6 +35,8 @@ STATUS: dict[str, int] = {
     "body_too_large": 413,
     "uri_too_long": 414,
     "unsupported_media_type": 415,
+    "too_much_memory": 422,
+    "too_slow": 422,
     "sql_too_much_memory": 422,
     "sql_too_large": 422,
     "sql_too_slow": 422,
