@@ -18,7 +18,7 @@ import typer
 
 from common import interrupts
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_sources, cli_suites
+from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_serve, cli_sources, cli_suites
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_serve.token_app, name="token")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
+    *cli_serve.COMMANDS,
 ):
     app.command()(command)
 
