@@ -22,6 +22,9 @@ from warehouse.serve.query import Question, make_cursor
 QUERY_S = 30.0
 """Longest time until a dataset's answer begins, and between two chunks of it, in s."""
 
+_SENT_BYTES = 1 << 20
+"""Most that is handed to the connection at once: what a client does not take is noticed after so much."""
+
 _Value = TypeVar("_Value")
 _FORMATS: dict[str, Format] = {
     "application/json": "json",
@@ -177,7 +180,8 @@ async def stream(
             while chunk is not None:
                 following = asyncio.ensure_future(in_time(threads.exports, cursor, lambda: next(chunks, None)))
                 try:
-                    yield chunk
+                    for start in range(0, len(chunk), _SENT_BYTES):
+                        yield chunk[start : start + _SENT_BYTES]
                 finally:
                     await asyncio.wait({following})
                 chunk = following.result()

@@ -205,7 +205,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
 
     @app.post(
         "/v1/sql",
-        responses={**problems(406, 415, 422, 501, 503), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
+        responses={**problems(404, 406, 415, 422, 501, 503), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
         tags=["data"],
     )
     async def sql(request: Request, body: Annotated[SqlBody, Body()], form: Form = None) -> Response:

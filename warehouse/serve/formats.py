@@ -28,7 +28,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 16_384
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _AS_TEXT = (
     "UHUGEINT",

@@ -171,7 +171,9 @@ class Patient(HttpToolsProtocol):
             self._timer = None
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
+    """uvicorn's server, ended by signals without a fuss."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end the server cleanly, and are not raised again after it."""
@@ -217,4 +219,4 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         )
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         ready(f"http://{shown}:{listener.getsockname()[1]}")
-        _Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])

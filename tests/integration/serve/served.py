@@ -63,8 +63,8 @@ class Told:
         return DatasetFacts(("ada@example.com",), (f"refined.{name}",), ("mart",), {"published": 2}, "2013-01-02")
 
 
-def publish(warehouse: Path, number: int) -> Release:
-    """A release whose tables all say its number."""
+def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
+    """A release whose tables all say its number; ``big`` has a kilobyte in each row."""
     releases = Releases(warehouse)
     candidate = releases.new_candidate(from_scratch=True)
     with duckdb.connect(str(candidate.database)) as connection:
@@ -83,6 +83,8 @@ def publish(warehouse: Path, number: int) -> Release:
             "FROM range(100) AS r(i)"
         )
         connection.execute(f"CREATE TABLE payroll AS SELECT '{CANARY}' AS word, {number} AS version")
+        if big_rows:
+            connection.execute(f"CREATE TABLE big AS SELECT repeat('x', 1000) AS x FROM range({big_rows})")
         connection.execute('CREATE TABLE notes ("=text" VARCHAR, amount INTEGER, ratio DOUBLE)')
         connection.executemany("INSERT INTO notes VALUES (?, -5, 'nan')", [[text] for text in PAYLOADS])
     verdict = {"passed": True, "results": [{"rule": "a_rule", "severity": "warning", "passed": False}]}
