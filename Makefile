@@ -9,7 +9,7 @@ DAYS ?= 31
 PROVE_DAYS ?= 360
 
 .PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
-	bench-gates bench-growth bench-late bench-objects clean
+	bench-api bench-gates bench-growth bench-late bench-objects bench-sandbox clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
+
+bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
+	@$(BIN)/python -m benchmarks.api
+
+bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
+	@$(BIN)/python -m benchmarks.sandbox
 
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

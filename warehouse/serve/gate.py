@@ -20,15 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from common.hashing import digest
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
+from warehouse.serve.rate import Rate
 from warehouse.serve.tokens import Principal, Tokens
 
 _LOG = logging.getLogger(__name__)
@@ -118,9 +115,8 @@ class Gate:
         self._log = log
         self._threads = threads
         self._policy_digest = policy_digest
-        self._rate = FixedWindowRateLimiter(MemoryStorage())
-        self._requests = RateLimitItemPerMinute(requests_per_min)
-        self._bad_tokens = RateLimitItemPerMinute(_BAD_TOKENS_PER_MIN)
+        self._requests = Rate(requests_per_min)
+        self._bad_tokens = Rate(_BAD_TOKENS_PER_MIN)
         self._tags: dict[tuple[str, str], bytes] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -157,7 +153,7 @@ class Gate:
             await self._app(scope, receive, answer)
             return
         asked.principal = await self._authenticate(scope, asked)
-        if not self._rate.hit(self._requests, asked.principal.subject):
+        if not self._requests.hit(asked.principal.subject):
             raise _too_many()
         needed = "sql" if asked.path == "/v1/sql" else "read"
         if needed not in asked.principal.scopes:
@@ -191,13 +187,13 @@ class Gate:
             raise Problem("token_missing", "The request has no token.", remedy="send Authorization: Bearer <token>")
         if self._tokens.is_kept(token):
             return self._tokens.verify(token)
-        if not self._rate.test(self._bad_tokens, "bad", address):
+        if self._bad_tokens.is_full(address):
             raise _too_many()
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._tokens.verify, token.strip())
         except Problem:
-            self._rate.hit(self._bad_tokens, "bad", address)
+            self._bad_tokens.hit(address)
             raise
 
     async def _release(self, asked: Asked) -> OpenRelease:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import httpx
 from starlette.testclient import TestClient
 
 from warehouse.inspect import describe_tables
@@ -93,6 +92,10 @@ def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
     return releases.publish(candidate)
 
 
+Response = Any
+"""What the test client answers: of httpx, or of what follows it, as is installed."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A service and its callers.
@@ -119,12 +122,12 @@ class Served:
         """The local issuer."""
         return LocalIssuer(self.folder / "serve")
 
-    def get(self, path: str, role: str = "admin", /, **options: Any) -> httpx.Response:
+    def get(self, path: str, role: str = "admin", /, **options: Any) -> Response:
         """GET as a role; keywords are parameters, ``headers`` aside."""
         headers = {"Authorization": f"Bearer {self.tokens[role]}", **options.pop("headers", {})}
         return self.client.get(path, params=options, headers=headers)
 
-    def sql(self, text: str, role: str = "admin", **headers: str) -> httpx.Response:
+    def sql(self, text: str, role: str = "admin", **headers: str) -> Response:
         """Guarded SQL as a role."""
         headers = {"Authorization": f"Bearer {self.tokens[role]}", **headers}
         return self.client.post("/v1/sql", json={"sql": text}, headers=headers)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from tests.architecture.source_tree import ROOT
-from tests.integration.serve.served import CANARY, Served
+from tests.integration.serve.served import CANARY, Response, Served
 from warehouse.serve.gate import MAX_BODY_BYTES
 from warehouse.serve.problems import STATUS
 from warehouse.serve.query import make_cursor
@@ -28,7 +27,7 @@ INJECTIONS = (
 )
 
 
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+def problem(answer: Response, status: int, code: str) -> dict[str, Any]:
     """The problem that an answer is, checked to be one that tells nothing."""
     document: dict[str, Any] = answer.json()
     assert (answer.status_code, document["code"]) == (status, code), answer.text
