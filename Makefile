@@ -7,9 +7,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DAYS ?= 31
 PROVE_DAYS ?= 360
+CELERY_DAYS ?= 14
+MOVES ?= 1000
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill bench bench-ingest bench-intervals bench-mariadb \
-	bench-api bench-gates bench-growth bench-late bench-objects bench-sandbox clean
+.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
+	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
+	bench-sandbox bench-telemetry clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +56,12 @@ ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare
 prove-backfill: $(INSTALLED) ## A year of days through Airflow, killed on the way; the end compared (PROVE_DAYS=31)
 	@$(BIN)/python -m benchmarks.prove_backfill --days $(PROVE_DAYS)
 
+prove-celery: $(INSTALLED) ## Days through CeleryExecutor on hosts of their own, one killed on the way (CELERY_DAYS=14)
+	@$(BIN)/python -m benchmarks.prove_celery --days $(CELERY_DAYS)
+
+prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
+	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
+
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py
 
@@ -83,13 +92,20 @@ bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency,
 bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
 	@$(BIN)/python -m benchmarks.sandbox
 
+bench-telemetry: $(INSTALLED) ## What costs, log lines, spans and metrics take from small intervals (two minutes)
+	@$(BIN)/python -m benchmarks.telemetry
+
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" pyproject.toml --group celery --group dev -c requirements/runtime.txt -o requirements/dev.txt
+		--custom-compile-command "make lock" pyproject.toml --group celery --group kubernetes -c requirements/runtime.txt \
+		-o requirements/production.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" pyproject.toml --group celery --group kubernetes --group dev \
+		-c requirements/production.txt -o requirements/dev.txt
 
 clean: ## Stop everything and remove the state folder and the environment
 	@if [ -x $(BIN)/penstock ]; then $(BIN)/penstock clean; fi

@@ -73,13 +73,15 @@ class PenstockError(Exception):
         self.table = self.table or table
         self.interval = self.interval or interval
 
+    @property
+    def where(self) -> dict[str, str]:
+        """Source, table and interval, as far as they are known."""
+        named = (("source", self.source), ("table", self.table), ("interval", self.interval))
+        return {label: value for label, value in named if value}
+
     def __str__(self) -> str:
         """``problem [source=.. table=.. interval=..] Remedy: ..``"""
-        where = " ".join(
-            f"{label}={value}"
-            for label, value in (("source", self.source), ("table", self.table), ("interval", self.interval))
-            if value
-        )
+        where = " ".join(f"{label}={value}" for label, value in self.where.items())
         parts = [self.problem.rstrip()]
         if where:
             parts.append(f"[{where}]")

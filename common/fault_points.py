@@ -20,6 +20,7 @@ POINTS = (
     "ingest.extract.after_write",
     "lake.deletes.before_commit",
     "lake.history.before_commit",
+    "lake.incidents.before_commit",
     "lake.merge.before_commit",
     "lake.ops.before_commit",
     "lake.rework.before_commit",
@@ -31,6 +32,8 @@ POINTS = (
     "warehouse.build.after_models",
     "warehouse.publish.before_swap",
     "warehouse.publish.after_swap",
+    "warehouse.store.before_pointer",
+    "warehouse.bi.before_swap",
 )
 """Every point there is; a test arms each of them."""
 

@@ -15,13 +15,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from common.connections import from_environment, joined
 from common.errors import SettingsError
+from common.notify_routes import NotifyRoute, QuietHours, routes_given
 
 _PREFIX = "PENSTOCK_"
 _CONNECTION_PREFIX = "PENSTOCK_CONNECTIONS__"
@@ -50,9 +51,25 @@ class Settings(BaseModel):
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    releases_uri: str = Field(
+        default="", description="Where releases also go, and readers find them: s3://bucket/prefix. Default: nowhere."
+    )
+    release_cache_mb: int = Field(
+        default=10240, ge=1, description="Room for releases that were fetched from there, in MB."
+    )
+    bi_schema: str = Field(default="marts", description="Schema of the BI database that holds the current release.")
+    bi_readers: tuple[str, ...] = Field(
+        default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
+    )
     keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
+    )
+    warehouse_queue: str = Field(
+        default="warehouse", min_length=1, description="Queue of the Airflow tasks that build and publish."
+    )
+    warehouse_pod_template: Path | None = Field(
+        default=None, description="Pod template of those tasks under Airflow's KubernetesExecutor."
     )
     lineage_url: str = Field(
         default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
@@ -68,16 +85,42 @@ class Settings(BaseModel):
     sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
     sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")
     cache_url: SecretStr = Field(default=SecretStr(""), description="Redis in which servers share answers.")
+    notify_urls: SecretStr = Field(
+        default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
+    )
+    notify: Mapping[str, NotifyRoute] = Field(
+        default_factory=dict, description="Routes by name, [notify.<name>]: which incidents are told where."
+    )
+    notify_quiet_hours: QuietHours | None = Field(
+        default=None, description="Daily span in which only critical incidents are told: 22:00-07:00 Europe/Berlin."
+    )
+    notify_remind_after_s: int = Field(
+        default=86_400, ge=0, description="After how long an open incident is told again, in s; 0 never."
+    )
+    incident_reopen_within_s: int = Field(
+        default=86_400,
+        ge=0,
+        description="A cause that is back so soon after it was resolved is the same incident, in s.",
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="Log lines for people, or for a collector.")
+    otlp_endpoint: str = Field(
+        default="", description="Collector of traces and metrics; OTEL_EXPORTER_OTLP_ENDPOINT by default, else none."
+    )
     connections: Mapping[str, SecretStr] = Field(
         default_factory=dict,
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", "token_issuers", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", "token_issuers", mode="before")
     @classmethod
-    def _split(cls, hosts: Any) -> Any:
+    def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
-        return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    @field_validator("notify_quiet_hours", mode="before")
+    @classmethod
+    def _parse_quiet_hours(cls, given: Any) -> Any:
+        return (QuietHours.parse(given) if given else None) if isinstance(given, str) else given
 
     @property
     def lake_connection(self) -> str:
@@ -98,9 +141,14 @@ class Settings(BaseModel):
         environment = os.environ if environment is None else environment  # noqa: TID251 - the one place
         values = _from_file(environment)
         connections = _connections(values.pop("connections", {}), environment)
+        values["notify"] = routes_given(values.get("notify"), environment)
         for variable, value in environment.items():
             if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX).lower() in cls.model_fields:
                 values[variable.removeprefix(_PREFIX).lower()] = value
+        if environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            values.setdefault("otlp_endpoint", environment["OTEL_EXPORTER_OTLP_ENDPOINT"])
+        if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            values["otlp_endpoint"] = ""
         overridden = overrides.pop("connections", {})
         connections |= {name: _plain(url) for name, url in overridden.items()}
         values |= {key: value for key, value in overrides.items() if value is not None}

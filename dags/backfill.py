@@ -18,19 +18,17 @@ from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import backfill_steps, steps
+from dags.penstock_dags.assets import mart_assets, release_asset, tell_release
 from dags.penstock_dags.defaults import (
     BACKFILL_POOL,
     DAG_DEFAULTS,
     RERUN_CLASS_BACKFILL,
     TAG,
     TASK_DEFAULTS,
-    WAREHOUSE_POOL,
-    WAREHOUSE_SLOTS,
-    release_asset,
+    WAREHOUSE_TASK,
 )
 
 DAG_ID = "backfill"
-RELEASE = release_asset()
 
 PARAMS: dict[str, Any] = {
     "targets": Param([], type="array", items={"type": "string"}, description="Sources, tables or models, one a line."),
@@ -90,18 +88,18 @@ def backfill() -> None:
         return backfill_steps.refine(piece)
 
     # From here on a failure stops nothing: the rest is released, and the report says what is not.
-    @task(pool=WAREHOUSE_POOL, pool_slots=WAREHOUSE_SLOTS, trigger_rule="all_done", multiple_outputs=False)
+    @task(**WAREHOUSE_TASK, trigger_rule="all_done", multiple_outputs=False)
     def build(ti: Any = None) -> dict[str, Any]:
         if ti.xcom_pull(task_ids="work_days") is None:
             raise AirflowSkipException("There is nothing to build: ingest did not end.")
         return {"candidate": steps.build()}
 
-    @task(pool=WAREHOUSE_POOL, pool_slots=WAREHOUSE_SLOTS, outlets=[RELEASE], multiple_outputs=False)
+    @task(**WAREHOUSE_TASK, outlets=[release_asset(), *mart_assets()], multiple_outputs=False)
     def publish(built: Any, outlet_events: Any = None) -> dict[str, Any]:
         if built["candidate"] is None:
             raise AirflowSkipException("Nothing changed since the current release.")
         release = steps.publish(built["candidate"])
-        outlet_events[RELEASE].extra = release
+        tell_release(outlet_events, release)
         return release
 
     @task(trigger_rule="all_done")

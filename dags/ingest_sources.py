@@ -1,13 +1,17 @@
 """One daily ingest DAG per source spec.
 
-``source --ingest (one mapped task per table)--> raw lake --announce--> asset raw.<source>, partition key = the day``
+``source --ingest (one mapped task per table)--> raw lake --announce--> assets raw.<source>__<table>, key = the day``
 
 Snapshot tables are ingested before interval tables, because gates of interval tables may look things up in them.
 
 The run of a day starts on the day after it, on the source's own clock, and is named by the day's key. Only when every
-table of the source is published for the key is the asset announced, once: whoever waits for it never sees half a day.
+table of the source is published for the key are its assets announced: whoever waits for one never sees half a day.
+
+At the end incidents are brought in step, whether the run succeeded or not.
 
 Runs that the DAG ``backfill`` had made carry its id and the tables it wants: they ingest those, and announce nothing.
+Runs that an event started (``dags/ingest_on_events.py``) ingest the tables it named. If the day was refined before,
+they say that it is reopened, which builds it again; else the scheduled run of the day will announce it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from airflow.sdk import DAG, CronPartitionTimetable, chain, dag, get_parsing_con
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.penstock_dags import steps
+from dags.penstock_dags.assets import raw_assets, reopened_asset, source_asset, tell_receipts
 from dags.penstock_dags.defaults import (
     DAG_DEFAULTS,
     KEY_FORMAT,
@@ -25,7 +30,7 @@ from dags.penstock_dags.defaults import (
     SOURCE_POOL,
     TAG,
     TASK_DEFAULTS,
-    raw_asset,
+    WATCH,
     require_key,
 )
 from dags.penstock_dags.specs import SourceSchedule, load_schedules
@@ -33,7 +38,8 @@ from dags.penstock_dags.specs import SourceSchedule, load_schedules
 
 def ingest_dag(source: SourceSchedule) -> DAG:
     """The ingest DAG of one source."""
-    raw = raw_asset(source.name)
+    raw = raw_assets(source)
+    reopened = reopened_asset()
 
     @dag(
         dag_id=source.dag_id,
@@ -58,23 +64,41 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             late = dag_run.run_type == "scheduled"  # a backfill or a manual run replaces its own key and nothing else
             return steps.ingest(source.name, table, key, connection=source.connection, late=late)
 
-        @task(outlets=[raw], pool="default_pool")
+        @task(outlets=raw, pool="default_pool")
         def announce(receipts: Any, outlet_events: Any = None, dag_run: Any = None) -> None:
             if "penstock_backfill" in dag_run.conf:
                 raise AirflowSkipException("The DAG backfill refines and releases once, when all its days are in.")
+            if set(dag_run.conf.get("tables", source.outlines)) != set(source.outlines):
+                raise AirflowSkipException("This run was started for some tables, and announcing speaks for all.")
             # A slice fetches all of a group's receipts in one request; to iterate asks for them one by one.
-            outlet_events[raw].extra = steps.totals([receipt for group in receipts for receipt in group[:]])
+            tell_receipts(outlet_events, (receipt for group in receipts for receipt in group[:]))
+
+        @task(outlets=[reopened], pool="default_pool", trigger_rule="none_failed")
+        def reopen(receipts: Any, partition_key: str | None = None, dag_run: Any = None) -> None:
+            came = [receipt for group in receipts for receipt in group[:]]
+            if "event" not in dag_run.conf or not steps.changes_refined(came, partition_key):
+                raise AirflowSkipException("No event brought rows for a day that was refined before.")
+
+        @task(task_id=WATCH, pool="default_pool")
+        def watch(ti: Any = None, dag_run: Any = None) -> None:
+            states = ti.get_task_states(dag_id=source.dag_id, run_ids=[dag_run.run_id])
+            steps.watch(source.dag_id, dag_run.run_id, states.get(dag_run.run_id, {}))
 
         snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
         intervals = [name for name in source.tables if name not in snapshots]
         groups = [
             # Tables that a backfill does not want are skipped; what follows them is not, unless something failed.
-            ingest.override(task_id=task_id, trigger_rule="none_failed").expand(table=tables)
+            ingest.override(
+                task_id=task_id, trigger_rule="none_failed", inlets=[source_asset(source, table) for table in tables]
+            ).expand(table=tables)
             for task_id, tables in (("ingest_snapshots", snapshots), ("ingest_intervals", intervals))
             if tables
         ]
         chain(*groups)
-        announce(groups)
+        last = announce(groups)
+        if any(outline.events for outline in source.outlines.values()):
+            last = last >> reopen(groups)
+        last >> watch().as_teardown()
 
     return build_dag()
 
@@ -84,7 +108,8 @@ def _documentation(source: SourceSchedule) -> str:
     return (
         f"# Ingest {source.name}\n\n{source.description}\n\nTables:\n\n{tables}\n\nRuns daily at cron `{source.cron}` "
         f"on the clock of {source.time_zone} for the calendar day before; the partition key names that day. When all "
-        f"tables are published for a key, the asset `raw.{source.name}` is announced for it.\n\n{RERUN_CLASS}\n"
+        f"tables are published for a key, an asset of each, as `{raw_assets(source)[0].name}`, is announced for it."
+        f"\n\n{RERUN_CLASS}\n"
     )
 
 

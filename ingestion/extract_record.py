@@ -2,8 +2,11 @@
 
 ::
 
-    <home>/extracts/<table>/<key>.json    the attempt, its plan with proof, and each chunk that is written and flushed
-    <home>/extracts/<table>/<key>.lock    held by the process that extracts; the kernel drops it when that ends
+    <home>/extracts/<table>/<key>.lock    held by the process that extracts; the kernel drops it when that ends.
+                                          Its content is the record at the beginning: the attempt, its plan with proof
+    <home>/extracts/<table>/<key>.json    the record from the first chunk on that is written and flushed
+
+An extract of one piece, of which a day has hundreds, thus costs one small file and not two.
 
 The record is there only while its extract runs: it is removed before the batch is handed on, and after an error. So a
 record that is found unlocked was left by a process that was killed, and its files are in no snapshot and will never
@@ -33,29 +36,27 @@ class ExtractRecord:
         left: what a killed process left, None if nothing.
     """
 
-    def __init__(self, path: Path | None, left: dict[str, Any] | None) -> None:
+    def __init__(self, path: Path | None, lock: int, left: dict[str, Any] | None) -> None:
         self._path = path
+        self._lock = lock
         self._content: dict[str, Any] = {}
         self.left = left
 
     def begin(self, **content: Any) -> None:
         """Say what is about to be read; ``content`` is JSON-compatible."""
         self._content = {**content, "finished": content.get("finished", {})}
-        self._write(durable=False)
+        if self._path is None:
+            return
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, json.dumps(self._content).encode(), 0)
+        if self.left is not None:
+            self._path.unlink(missing_ok=True)
 
     def finish(self, part: int, **figures: Any) -> None:
         """Note that the chunk of that number is written whole and flushed."""
         self._content["finished"][str(part)] = figures
-        self._write(durable=True)
-
-    def _write(self, *, durable: bool) -> None:
-        if self._path is None:
-            return
-        text = json.dumps(self._content)
-        if durable:
-            write_atomic(self._path, text, mode=0o600)
-        else:
-            self._path.write_text(text, encoding="utf-8")
+        if self._path is not None:
+            write_atomic(self._path, json.dumps(self._content), mode=0o600)
 
 
 @contextmanager
@@ -69,14 +70,17 @@ def extract_record(home: Path, table: str, key: str) -> Iterator[ExtractRecord]:
     """
     folder = home / "extracts" / table
     path, lock = folder / f"{key}.json", folder / f"{key}.lock"
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(lock)
+    try:
+        descriptor = _acquire(lock)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(lock)
     if descriptor is None:
-        yield ExtractRecord(None, None)
+        yield ExtractRecord(None, -1, None)
         return
     try:
         try:
-            yield ExtractRecord(path, _read(path))
+            yield ExtractRecord(path, descriptor, _read(path, descriptor))
         finally:
             path.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
@@ -90,22 +94,24 @@ def _acquire(lock: Path) -> int | None:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and os.fstat(descriptor).st_ino == lock.stat().st_ino:
-                return descriptor
+            with suppress(FileNotFoundError):
+                if os.fstat(descriptor).st_ino == lock.stat().st_ino:
+                    return descriptor
         except BlockingIOError:
             os.close(descriptor)
             return None
-        except FileNotFoundError:
-            pass
         os.close(descriptor)  # its holder removed the file between our open and our lock
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The record; empty if the process was killed while it wrote the first one."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _read(path: Path, lock: int) -> dict[str, Any] | None:
+    """The record, None if there is none; empty if the process was killed while it wrote the first one."""
+    content = os.read(lock, os.fstat(lock).st_size)
+    if not content:
         return None
+    with suppress(FileNotFoundError):
+        content = path.read_bytes()
+    try:
+        found = json.loads(content)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -23,6 +23,7 @@ from pyiceberg.table import Table
 
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
+from common.work import Work
 from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog
 from lake.engine import open_database
@@ -79,9 +80,10 @@ class PinnedTable:
 class Lake:
     """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = utc_now, work: Work | None = None) -> None:
         self.settings = settings
         self.clock = clock
+        self.work = work or Work()
         self._declared: dict[TableId, tuple[Column, ...]] = {}
         self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
 

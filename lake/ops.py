@@ -1,8 +1,8 @@
-"""Tables ``ops.*``: what gates judged and where rows went, kept for trends and pages. Derived, never a second book.
+"""Tables ``ops.*``: what gates judged, where rows went and what it cost. Derived, never a second book.
 
 ::
 
-    receipts, refusals, manifests ──▶ rows of attempts that the table does not have ──▶ ONE commit, by month
+    receipts, refusals, manifests, cost files ──▶ rows of attempts that the table does not have ──▶ ONE commit, by month
 
 What is true of the data is read off the live files and their receipts; these tables are filled from them and can be
 filled again. Which attempts a table has is read off its own live files inside the loop that commits: whoever is
@@ -29,11 +29,16 @@ MONTH_FILES = 16
 """Files of one month that may collect before they are merged into one."""
 
 _WHERE = (
-    Column("month", "string", False, "Partition: month in which it was judged, UTC, YYYY-MM."),
-    Column("stage", "string", False, "ingest, refine or warehouse."),
+    Column("month", "string", False, "Partition: month in which it was judged or measured, UTC, YYYY-MM."),
+    Column("stage", "string", False, "ingest, refine or warehouse; of costs also run: what belongs to no table."),
     Column("table_name", "string", False, "Lake table such as raw.shop__orders, or table of the warehouse."),
-    Column("partition_key", "string", False, "Interval of the batch; whole for a table that is judged as a whole."),
-    Column("attempt_id", "string", False, "Attempt that was judged; of a release a digest of its id and time."),
+    Column("partition_key", "string", False, "Interval of the batch; whole for a table without intervals."),
+    Column(
+        "attempt_id",
+        "string",
+        False,
+        "Attempt that was judged; of a release a digest of its id and time; of costs their file.",
+    ),
     Column("batch_id", "string", False, "Digest of the batch: the same work has the same id; empty if refused."),
     Column("run_id", "string", False, "Run that did it."),
     Column("release_id", "string", True, "Release whose tables were judged; null for batches."),
@@ -73,10 +78,50 @@ LEDGER_COLUMNS = (
     Column("published_at", "timestamptz", False, "When it was published or refused, UTC."),
 )
 
+INCIDENT_COLUMNS = (
+    Column("month", "string", False, "Partition: month in which it was first seen, UTC, YYYY-MM."),
+    Column("incident_id", "string", False, "Its name: i and a number that only grows."),
+    Column("cause", "string", False, "Root cause, kind:what. Of one cause at most one incident is open."),
+    Column("kind", "string", False, "source, refused, volume, drift, freshness, missing, failure or task."),
+    Column("subject", "string", False, "What is wrong, in a few words."),
+    Column("severity", "string", False, "critical, warning or info."),
+    Column("owner", "string", False, "Who answers for it, by its spec or model; empty if nobody is named."),
+    Column("state", "string", False, "open or resolved."),
+    Column("reason", "string", False, "What is wrong, as it was last seen."),
+    Column("intervals", "string", False, "Partition keys it is about, JSON list; empty where it is about none."),
+    Column("affected", "string", False, "Tables and models made from what is broken, JSON list."),
+    Column("command", "string", False, "What to run next."),
+    Column("first_seen_at", "timestamptz", False, "When it was first seen, UTC."),
+    Column("last_seen_at", "timestamptz", False, "When it was last seen, UTC."),
+    Column("occurrences", "int64", False, "Failures, refusals and overdue intervals that were seen of it."),
+    Column("last_evidence_at", "timestamptz", False, "Moment of the newest of them, UTC."),
+    Column("episode", "int64", False, "1, and one more each time it came back soon after it was resolved."),
+    Column("resolved_at", "timestamptz", True, "When it was seen to be gone, UTC; null while it is open."),
+    Column("part_of", "string", False, "Cause that it turned out to be a consequence of; empty if it is its own."),
+    Column("acknowledged_at", "timestamptz", True, "When somebody took it on, UTC; no reminders come after that."),
+    Column("acknowledged_by", "string", False, "Who."),
+    Column("acknowledged_note", "string", False, "What they said."),
+    Column("told", "string", False, "By route, what was said when, and what could not be delivered; JSON."),
+)
+
+_BY_NAME = {column.name: column for column in _WHERE}
+
+COST_COLUMNS = (
+    *(_BY_NAME[name] for name in ("month", "stage", "table_name", "partition_key", "attempt_id", "run_id")),
+    Column("step", "string", False, "extract, refine, models, gate, publish, record; rest of a batch; other of a run."),
+    Column("times", "int64", False, "How often it was done."),
+    Column("cpu_s", "float64", False, "CPU of the process and of children that ended meanwhile, in s."),
+    Column("wall_s", "float64", False, "Time that passed, in s."),
+    Column("read_bytes", "int64", False, "Bytes read by the process's read calls, page cache included."),
+    Column("written_bytes", "int64", False, "Bytes written by its write calls."),
+    Column("peak_rss_bytes", "int64", False, "Largest resident memory of the process up to its end, in bytes."),
+    Column("measured_at", "timestamptz", False, "When the run kept it, UTC."),
+)
+
 
 @dataclass(frozen=True)
 class OpsTable:
-    """One of the tables; its rows are identified by ``attempt_id``."""
+    """One of the tables; rows of verdicts and batches are identified by ``attempt_id``."""
 
     table: TableId
     columns: tuple[Column, ...]
@@ -89,7 +134,13 @@ GATE_RESULTS = OpsTable(
 LEDGER = OpsTable(
     TableId(OPS, "ledger"), LEDGER_COLUMNS, "Where each row went. One row per batch, refusal, and changed interval."
 )
-OPS_TABLES = (GATE_RESULTS, LEDGER)
+INCIDENTS = OpsTable(
+    TableId(OPS, "incidents"), INCIDENT_COLUMNS, "What is or was wrong. One row per root cause and time it was wrong."
+)
+COSTS = OpsTable(
+    TableId(OPS, "costs"), COST_COLUMNS, "What work has used. One row per step, table and interval of a run."
+)
+OPS_TABLES = (GATE_RESULTS, LEDGER, COSTS, INCIDENTS)
 
 Row = Mapping[str, Any]
 
@@ -102,14 +153,14 @@ def declare_ops(lake: Lake) -> None:
 
 def ops_relation(lake: Lake, ops: OpsTable) -> str:
     """A DuckDB relation over a table's rows, of the current snapshot. The tables must be declared."""
-    return _relation(lake, ops, lake.live(ops.table))
+    return relation(lake, ops, lake.live(ops.table))
 
 
 def remembered(lake: Lake, ops: OpsTable, live: Sequence[LiveFile] | None = None) -> set[str]:
     """Attempts that a table has: one column of its live files is read."""
     files = lake.live(ops.table) if live is None else live
     with lake.connect() as connection:
-        rows = connection.execute(f"SELECT DISTINCT attempt_id FROM {_relation(lake, ops, files)}").fetchall()
+        rows = connection.execute(f"SELECT DISTINCT attempt_id FROM {relation(lake, ops, files)}").fetchall()
     return {str(attempt) for (attempt,) in rows}
 
 
@@ -157,7 +208,7 @@ def _plan(lake: Lake, ops: OpsTable, rows: Sequence[Row], live: Sequence[LiveFil
                 mine = [file for file in kept if file.key == month]
                 if len(mine) >= MONTH_FILES:
                     kept = [file for file in kept if file.key != month]
-                    query = f"SELECT * FROM {_relation(lake, ops, mine)} UNION ALL {query}"
+                    query = f"SELECT * FROM {relation(lake, ops, mine)} UNION ALL {query}"
                 location = lake.staging_location(ops.table, month, attempt)
                 files[month] = (location,)
                 lake.write(connection, query, ops.table, location)
@@ -168,6 +219,7 @@ def _plan(lake: Lake, ops: OpsTable, rows: Sequence[Row], live: Sequence[LiveFil
     return Plan(Change(attempt, files, {"penstock.run_id": run_id}, frozenset(file.location for file in kept)))
 
 
-def _relation(lake: Lake, ops: OpsTable, files: Iterable[LiveFile]) -> str:
+def relation(lake: Lake, ops: OpsTable, files: Iterable[LiveFile]) -> str:
+    """The same over some of its files."""
     columns, field_ids = lake.columns(ops.table)
     return parquet_relation(sorted(engine_path(file.location) for file in files if file.rows), columns, field_ids)

@@ -16,6 +16,7 @@ from common.errors import SettingsError, UnknownName
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,149}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,240}")
 _ATTEMPT = re.compile(r"[0-9a-f]{32}")
 _UNSAFE = "#?"
 
@@ -115,6 +116,20 @@ def repair_location(lake_uri: str, table: TableId, key: str, attempt: str) -> st
 def repair_folder(lake_uri: str, table: TableId) -> str:
     """Where the records of a table's repairs lie."""
     return f"{root_location(lake_uri)}/ops/repairs/{table}"
+
+
+def lineage_folder(lake_uri: str) -> str:
+    """Where the newest lineage event of each table lies, in a lake that several machines share."""
+    return f"{root_location(lake_uri)}/ops/lineage"
+
+
+def failure_location(lake_uri: str, *scope: str) -> str:
+    """Where it lies that something does not work: ``ops/failures/<scope>.json``; without a scope, the folder."""
+    for part in scope:
+        if not _SCOPE.fullmatch(part) or ".." in part:
+            raise UnknownName(f"{part!r} cannot name what failed.", remedy="use names of tables, sources and days")
+    folder = f"{root_location(lake_uri)}/ops/failures"
+    return f"{folder}/{'/'.join(scope)}.json" if scope else folder
 
 
 def attempt_of(location: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.errors import StateCorrupt, StoreUnavailable
-from common.files import sync_file
+from common.files import sync_file, write_atomic
 from common.settings import Settings
 from lake.engine import lake_credentials
 from lake.paths import engine_path
@@ -67,6 +67,24 @@ class Storage:
                 return
             with self._objects.open_output_stream(path) as stream:
                 stream.write(content)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"Cannot write {location}: {error}.", remedy="check the lake's storage and its free space"
+            ) from None
+
+    def replace_json(self, location: str, value: Any) -> None:
+        """Write one JSON document that others may read meanwhile, and that outlives a power cut once it is there.
+
+        Raises:
+            StoreUnavailable: the store does not take it.
+
+        Side effects: parent folders are made; readers see the old document or the new one (an object store's way).
+        """
+        if self._objects is not None:
+            self.write_json(location, value)
+            return
+        try:
+            write_atomic(Path(self._path(location)), json.dumps(value, default=str))
         except OSError as error:
             raise StoreUnavailable(
                 f"Cannot write {location}: {error}.", remedy="check the lake's storage and its free space"

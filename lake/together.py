@@ -106,9 +106,10 @@ class Together:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        started = time.perf_counter()
-        landed = commit_prepared(self._lake, waiting)
-        took_s = (time.perf_counter() - started) / len(landed)
+        batches = [(each.receipt.table, each.receipt.key) for each in waiting]
+        with self._lake.work.shared("publish", waiting[0].receipt.stage, batches) as step:
+            landed = commit_prepared(self._lake, waiting)
+        took_s = step.seconds / len(landed)
         for receipt in landed:
             receipt.seconds["publish"] = receipt.seconds.get("publish", 0.0) + took_s
         self._landed += landed

@@ -191,10 +191,10 @@ def _runs(api: AirflowApi, source: str, backfill_id: str) -> list[Run]:
 
 
 def unwanted(plan: Mapping[str, Any], source: str, span: Span) -> list[str]:
-    """Tasks of a source's DAG with nothing to do for a span: the release comes at the end, and whole tables once."""
+    """Tasks of a source's DAG with nothing to do for a span: what closes a day comes at the end, whole tables once."""
     whole = {each["table"] for each in plan["ingest"] if each["keys"] == [WHOLE]}
     has_whole = any(f"raw.{source}__{table}" in whole for table in span.tables)
-    return ["announce"] if has_whole else ["ingest_snapshots", "announce"]
+    return [*([] if has_whole else ["ingest_snapshots"]), "announce", "watch"]
 
 
 def plan_of(api: AirflowApi, backfill_id: str) -> dict[str, Any] | None:

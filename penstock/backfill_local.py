@@ -94,6 +94,8 @@ def _ingest(
                     with going_on():
                         pipeline.ingest(source, table, key, reader=reader)
                 done += 1
+                for state, days in (("done", done), ("left", total - done)):
+                    pipeline.work.measure("penstock.backfill.intervals", days, source=source, state=state)
                 progress(stage, done, total, key)
     for table in {table for span in plan.sources[source] for table in span.tables}:
         pipeline.sync_history(source, table)

@@ -6,11 +6,11 @@ command again finds it and looks on.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from common import logs
 from common.errors import SettingsError, TerminalError, TransientError, UnknownName, UsageError
 from common.settings import decode_url_part
 from penstock.backfill_plan import Wish
@@ -85,7 +85,7 @@ def run_backfill(settings: Settings, wish: Wish, *, dry_run: bool, local: bool, 
         if running is None:
             _ready(api, plan, unpause=unpause)
             running = backfill_airflow.start(api, wish, pipeline.clock())
-        sys.stderr.write(f"backfill {running.run_id}: Airflow runs it, {api.url}/dags/backfill\n")
+        logs.say(f"backfill {running.run_id}: Airflow runs it, {api.url}/dags/backfill")
         summary = {"id": running.run_id, **follow(api, running.run_id)}
     if as_json:
         print_json(summary)

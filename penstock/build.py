@@ -7,8 +7,8 @@ repaired intervals alike, a build with nothing to do does nothing, and several r
 
 from __future__ import annotations
 
+import logging
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +26,8 @@ from lake.paths import WHOLE, TableId, new_attempt
 from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
 from lake.verdicts import record_refused_verdict
+from penstock.costs import share_out
+from penstock.doors import bring_in_step, marked_for_bi
 from penstock.facts import FACTS
 from penstock.lineage_told import models_made_of
 from penstock.records import record
@@ -38,8 +40,13 @@ from warehouse.releases import Candidate, Release, Releases
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
 
+_LOG = logging.getLogger(__name__)
+
 LEASE_WAIT_S = 1800.0
 """How long a build waits for another one: longer than any build, so that queued runs need no retries."""
+
+WAREHOUSE = ("warehouse", "warehouse", "")
+"""Stage, table and interval under which the work on a release is told of."""
 
 
 def pin_lake(pipeline: Pipeline) -> dict[str, PinnedTable]:
@@ -82,7 +89,7 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         return _build(pipeline, held, full_refresh=full_refresh)
 
 
@@ -117,29 +124,30 @@ def _fill(
 ) -> dict[str, Any]:
     lake, settings = pipeline.lake, pipeline.settings
     files = {name: LakeTableFiles(*lake.columns(TableId("refined", name)), pin.paths) for name, pin in pins.items()}
-    started = time.perf_counter()
     reach("warehouse.build.before_models")
-    result = run_dbt(
-        candidate.database,
-        settings.home / "tmp" / "dbt",
-        files,
-        changed_keys=changed,
-        full_refresh=anew,
-        prepare_sql=prepare_statements(settings),
-        threads=settings.threads,
-        memory_limit_mb=settings.memory_limit_mb,
-        parse_cache=settings.home / "tmp" / "dbt_parse_cache",
-    )
+    with pipeline.work.step("models") as models:
+        result = run_dbt(
+            candidate.database,
+            settings.home / "tmp" / "dbt",
+            files,
+            changed_keys=changed,
+            full_refresh=anew,
+            prepare_sql=prepare_statements(settings),
+            threads=settings.threads,
+            memory_limit_mb=settings.memory_limit_mb,
+            parse_cache=settings.home / "tmp" / "dbt_parse_cache",
+        )
+        share_out(pipeline.work, models, result)
     if result.docs_path is not None:
         (candidate.folder / "docs").mkdir()
         shutil.copyfile(result.docs_path, candidate.folder / "docs" / "index.html")
     reach("warehouse.build.after_models")
     raise_if_noted()
-    modelled = time.perf_counter()
-    verdicts = audit(pipeline, candidate)
-    audited = time.perf_counter()
+    with pipeline.work.step("gate") as gate:
+        verdicts = audit(pipeline, candidate)
     raise_if_noted()
-    history = copy_history(pipeline, candidate.database)
+    with pipeline.work.step("record"):
+        history = copy_history(pipeline, candidate.database)
     tables = describe_tables(candidate.database, dict(FACTS.values()))
     _check_accounts(pipeline, pins, tables)
     return {
@@ -152,13 +160,14 @@ def _fill(
         "changed_keys": dict(changed),
         "full_refresh": anew,
         "tables": tables,
+        "bi": marked_for_bi(),
         "models": result.to_dict(),
         "lineage": before["lineage"]
         if not anew and before.get("lineage")
         else models_made_of(result.manifest_path, pipeline.refined_tables()),
         "verdicts": verdicts,
         "history": history,
-        "seconds": {"models": round(modelled - started, 3), "gate": round(audited - modelled, 3)},
+        "seconds": {"models": round(models.seconds, 3), "gate": round(gate.seconds, 3)},
     }
 
 
@@ -218,6 +227,8 @@ def audit(pipeline: Pipeline, candidate: Candidate) -> dict[str, Any]:
     """
     suites = warehouse_suites(pipeline.settings)
     verdicts = pipeline.gate.audit_database(suites, candidate.database)
+    for table, verdict in verdicts.items():
+        pipeline.work.judged(f"warehouse.{table}", verdict)
     refused = {table: verdict for table, verdict in verdicts.items() if not verdict.passed}
     if refused:
         accounts = [
@@ -256,9 +267,9 @@ def publish(pipeline: Pipeline, candidate_id: str | None = None) -> Release:
         CommitConflict: another release was published since the candidate was begun.
         LeaseHeld: another build is at work.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         releases = Releases(pipeline.settings.warehouse, held)
-        return _publish(pipeline, releases, releases.candidate(candidate_id))
+        return _publish(pipeline, releases, releases.candidate(candidate_id), held)
 
 
 def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Release | None:
@@ -267,15 +278,18 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
     Returns:
         The new release; None if there was nothing to do.
     """
-    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+    with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         candidate = _build(pipeline, held, full_refresh=full_refresh)
         if candidate is None:
             return None
-        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate)
+        return _publish(pipeline, Releases(pipeline.settings.warehouse, held), candidate, held)
 
 
-def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate) -> Release:
-    release = releases.publish(candidate)
-    releases.retain(pipeline.settings.keep_releases)
+def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate, held: Lease) -> Release:
+    with pipeline.work.step("publish"):
+        release = releases.publish(candidate)
+        releases.retain(pipeline.settings.keep_releases)
+        bring_in_step(pipeline.settings, release, held)
+    _LOG.info("release %s is current", release.id)
     pipeline.teller.released(release)
     return release

@@ -12,13 +12,26 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common import interrupts
+from common import interrupts, logs, work
 from common.errors import PenstockError
-from penstock import cli_backfill, cli_lineage, cli_quality, cli_quarantine, cli_serve, cli_sources, cli_suites
+from penstock import (
+    cli_backfill,
+    cli_bi,
+    cli_incidents,
+    cli_lineage,
+    cli_quality,
+    cli_quarantine,
+    cli_serve,
+    cli_sources,
+    cli_suites,
+    cli_telemetry,
+    cli_watch,
+)
 from penstock.cli_options import AcceptRefusal, AcceptVolume, By, Day, Json, Limit, load_settings, print_json, signed
 
 if TYPE_CHECKING:
@@ -27,6 +40,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="penstock",
+    cls=cli_telemetry.Accounted,
     help="Data from databases and buckets through a Parquet lake into warehouse releases: "
     "written, audited and published at every stage.",
     epilog="Exit codes: 0 done, 1 a gate refused data, 2 usage, 3 infrastructure. "
@@ -41,12 +55,17 @@ app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
 app.add_typer(cli_serve.token_app, name="token")
+app.add_typer(cli_bi.bi_app, name="bi")
+app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_incidents.incidents_app, name="incidents")
 for command in (
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_quality.COMMANDS,
     *cli_serve.COMMANDS,
+    *cli_telemetry.COMMANDS,
+    *cli_watch.COMMANDS,
 ):
     app.command()(command)
 
@@ -124,7 +143,7 @@ def ingest(
     names = [t.name for t in tables]
     for name in names:
         pipeline.refuse_future(source, name, day)
-    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source) as reader:
+    with located(source=source, table=", ".join(names), interval=day), pipeline.reading(source, day) as reader:
         receipts = [pipeline.ingest(source, name, day, reader=reader) for name in names]
     for name in names:
         pipeline.sync_history(source, name)
@@ -268,7 +287,7 @@ def ledger(
     refused = books.refusals(pipeline)
     show_ledger(entries, books.totals(entries), verified, problems, refused=refused, as_json=as_json)
     if problems:
-        sys.stderr.write(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}\n")
+        logs.say(f"penstock: the ledger has {len(problems)} problem(s), the first: {problems[0]}", level=WARNING)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -291,7 +310,9 @@ def drift(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the release's tables, or the lake's.")],
-    release: Annotated[str | None, typer.Option(help="Release id; the current one by default.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Release id, or 'as of <time>'; the current one by default.")
+    ] = None,
     lake: Annotated[
         bool, typer.Option("--lake", help="Ask the lake instead: raw.<source>__<table>, refined.*.")
     ] = False,
@@ -320,10 +341,10 @@ def query(
 @app.command()
 def releases(as_json: Json = False) -> None:
     """Published releases, oldest first; the current one is marked."""
+    import penstock
     from penstock.show import show_releases
-    from warehouse.releases import Releases
 
-    show_releases(Releases(load_settings().warehouse).all(), as_json=as_json)
+    show_releases(penstock.releases(settings=load_settings()), as_json=as_json)
 
 
 @app.command()
@@ -332,13 +353,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Point back to an earlier release: the same move as publishing, and as fast."""
+    from penstock.doors import roll_back
     from penstock.show import say
-    from warehouse.lease import lease
-    from warehouse.releases import Releases
 
-    warehouse = load_settings().warehouse
-    with lease(warehouse, wait_s=60.0) as held:
-        now = Releases(warehouse, held).rollback(release)
+    now = roll_back(load_settings(), release)
     if as_json:
         print_json({"release": now.id, "database": now.database})
     else:
@@ -357,20 +375,23 @@ def main() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    work.own_process()
     try:
         app()
     except BaseException as error:
         # Engines turn an interrupt into errors of their own; whatever comes after one is its consequence.
         if interrupts.is_noted() and not (isinstance(error, SystemExit) and error.code in {0, None}):
-            sys.stderr.write("penstock: interrupted; what was published stays, run the command again to go on\n")
+            logs.say("penstock: interrupted; what was published stays, run the command again to go on", level=WARNING)
             sys.exit(130)
         if isinstance(error, PenstockError):
-            sys.stderr.write(f"penstock: {type(error).__name__}: {error}\n")
+            logs.say(f"penstock: {type(error).__name__}: {error}", level=ERROR, work=error.where)
             sys.exit(error.exit_code)
         if not isinstance(error, Exception):
             raise
-        traceback.print_exc()
-        sys.stderr.write("penstock: this is a defect of Penstock. Remedy: report it with the lines above\n")
+        if not logs.is_json():
+            traceback.print_exc()
+        told = "penstock: this is a defect of Penstock. Remedy: report it with the lines above"
+        logs.say(told, level=ERROR, exc_info=logs.is_json())
         sys.exit(3)
 
 

@@ -27,11 +27,11 @@ def lineage(
     """What a table or column is made of, and what is made of it; without a name, every table with its inputs."""
     from common.errors import UsageError
     from common.files import write_atomic
-    from penstock.lineage import Direction, read_graph
+    from penstock.lineage import Direction, graph_of
     from penstock.show import say
     from penstock.show_lineage import show_graph, show_walks
 
-    graph = read_graph(load_settings().home / "lineage")
+    graph = graph_of(load_settings())
     if picture is not None:
         if not graph.tables:
             raise UsageError("There are no lineage events yet.", remedy="run something first: penstock run")
@@ -52,10 +52,10 @@ def lineage(
 
 def impact(name: Name, as_json: Json = False) -> None:
     """What a change of a table or column would touch: tables, columns, and tables whose rows it decides."""
-    from penstock.lineage import read_graph
+    from penstock.lineage import graph_of
     from penstock.show_lineage import show_impact
 
-    graph = read_graph(load_settings().home / "lineage")
+    graph = graph_of(load_settings())
     table, column = graph.find(name)
     show_impact(table, column, graph.walk(table, column, "downstream"), as_json=as_json)
 

@@ -59,10 +59,15 @@ def signed(reason: str | None, by: str | None, tables: Sequence[str] | None) -> 
 
 
 def load_settings() -> Settings:
-    """The settings of this process."""
-    from common.settings import Settings
+    """The settings of this process. Side effects: log lines have the form that they say."""
+    from common import logs
+    from common.settings import Settings, process_environment
 
-    return Settings.load()
+    if process_environment().get("PENSTOCK_LOG_FORMAT") == "json":
+        logs.configure("json")  # before anything can go wrong
+    settings = Settings.load()
+    logs.configure(settings.log_format)
+    return settings
 
 
 def print_json(value: Any) -> None:

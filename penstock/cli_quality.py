@@ -12,7 +12,7 @@ from penstock.cli_options import Json, load_settings, print_json
 
 
 def record(as_json: Json = False) -> None:
-    """Bring ops.gate_results and ops.ledger in step with everything that was judged. Runs do it by themselves."""
+    """Bring ops.* in step with everything that was judged and what it cost. Runs do it by themselves."""
     from dataclasses import asdict
 
     from penstock.pipeline import Pipeline
@@ -23,7 +23,8 @@ def record(as_json: Json = False) -> None:
     if as_json:
         print_json(asdict(found))
     else:
-        say(f"{found.gate_results:,} verdicts of rules and {found.ledger:,} accounts of batches were added.")
+        added = f"{found.gate_results:,} verdicts of rules, {found.ledger:,} accounts of batches"
+        say(f"{added} and {found.costs:,} costs of steps were added.")
 
 
 def quality(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from common import logs
 from penstock.cli_options import Json, load_settings, print_json
 
 suite_app = typer.Typer(no_args_is_help=True, help="What the gate asks of a table, and what its rows suggest.")
@@ -47,10 +48,10 @@ def suggest(
         print_json({"file": found.path, "written": write and bool(rules), "rules": rules})
         return
     if not found.rules:
-        sys.stderr.write("penstock: the rows suggest nothing that the suite does not ask already\n")
+        logs.say("penstock: the rows suggest nothing that the suite does not ask already")
         return
     here = Path.cwd()
     folder = here if found.path.is_relative_to(here) else settings.suites.parent
     sys.stdout.write(found.diff(folder))
     done = f"written to {found.path}" if write else f"apply with 'git apply' or 'patch -p1' in {folder}"
-    sys.stderr.write(f"penstock: {len(found.rules)} rules suggested; {done}\n")
+    logs.say(f"penstock: {len(found.rules)} rules suggested; {done}")

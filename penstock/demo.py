@@ -65,7 +65,7 @@ def bring_up(settings: Settings) -> None:
     from penstock.scheduler import Scheduler
 
     start_services(settings, seed=True)
-    scheduler = Scheduler(settings.home)
+    scheduler = Scheduler(settings.home, triggers="ingest_on_events" in expected_dags(settings))
     with _step("Starting Airflow"):
         scheduler.start()
     with _step("Waiting for the DAGs"):
@@ -95,10 +95,12 @@ def remove_all(settings: Settings) -> None:
 
 
 def expected_dags(settings: Settings) -> list[str]:
-    """The DAGs that there are: one to ingest each source, the build, and backfills."""
+    """The DAGs there are: one to ingest each source, the build, backfills, and one for events if specs have any."""
     from ingestion.spec import load_sources
 
-    return [f"ingest_{source}" for source in load_sources(settings.sources)] + ["build_warehouse", "backfill"]
+    specs = load_sources(settings.sources)
+    events = ["ingest_on_events"] * any(table.events for spec in specs.values() for table in spec.tables)
+    return [f"ingest_{source}" for source in specs] + ["build_warehouse", "backfill", "watch_incidents", *events]
 
 
 def run_demo(settings: Settings, *, days: int) -> int:
@@ -128,13 +130,13 @@ def run_demo(settings: Settings, *, days: int) -> int:
 
 def _backfill(settings: Settings, scheduler: Scheduler, start: str, end: str) -> int:
     """Have Airflow fill the days of every source; the exit code."""
+    from ingestion.spec import load_sources
     from penstock.backfill_plan import Wish
     from penstock.backfill_run import run_backfill
 
     with _step("Waiting for the DAGs"):
         scheduler.api.wait_for_dags(expected_dags(settings))
-    sources = tuple(dag.removeprefix("ingest_") for dag in expected_dags(settings) if dag.startswith("ingest_"))
-    wish = Wish(sources, start, end, parallel=4)
+    wish = Wish(tuple(load_sources(settings.sources)), start, end, parallel=4)
     return run_backfill(settings, wish, dry_run=False, local=False, unpause=True, as_json=False)
 
 

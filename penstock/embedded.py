@@ -3,7 +3,7 @@
 ``<home>/services/`` holds all of it::
 
     state.json          processes, ports and places: what another process needs to find the services   0600
-    connections.json    {"flightops": "postgresql://...", "stations": "s3://..."}, read by settings    0600
+    connections.json    {"flightops": "postgresql://...", "stations": "s3://...", "bi": ...}, read by settings    0600
     lock                held while services are started, stopped or removed
     postgres/  s3/      log, secrets and data of each
 
@@ -39,7 +39,8 @@ class EmbeddedServices:
         home: the state folder they belong to.
         postgres_url: superuser's URL of the database ``flightops``: for seeding, never for reading pipelines.
         s3_url: URL of the bucket ``stations``.
-        connections: URL by connection name, as in ``connections.json``; ``flightops`` logs in as a SELECT-only role.
+        connections: URL by connection name of the sources; ``flightops`` logs in as a SELECT-only role.
+        bi_connections: ``bi``, which owns the database for BI tools, and ``bi_reader``, which may only SELECT there.
         owned: whether this handle started them, and so stops them at the end of its ``with`` block.
     """
 
@@ -47,6 +48,7 @@ class EmbeddedServices:
     postgres_url: str = field(repr=False)
     s3_url: str = field(repr=False)
     connections: dict[str, str] = field(repr=False)
+    bi_connections: dict[str, str] = field(repr=False)
     owned: bool = False
 
     @classmethod
@@ -84,7 +86,7 @@ class EmbeddedServices:
                         embedded_postgres.start(halted, state.save_postgres, timeout_s=timeout_s)
                     )
                 services = cls._of(state, owned=started_s3 or started_postgres)
-                content = json.dumps(services.connections, indent=2) + "\n"
+                content = json.dumps({**services.connections, **services.bi_connections}, indent=2) + "\n"
                 write_private(folder / "connections.json", content)
             except BaseException:
                 if started_s3:
@@ -117,6 +119,10 @@ class EmbeddedServices:
             postgres_url=state.postgres.url(),
             s3_url=state.s3.url(),
             connections={embedded_postgres.SOURCE: reader, embedded_s3.BUCKET: state.s3.url()},
+            bi_connections={
+                "bi": state.postgres.url(role=embedded_postgres.BI, database=embedded_postgres.BI),
+                "bi_reader": state.postgres.url(role=embedded_postgres.READER, database=embedded_postgres.BI),
+            },
             owned=owned,
         )
 

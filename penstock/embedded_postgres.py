@@ -48,6 +48,8 @@ SOURCE = "flightops"
 READER = "penstock_reader"
 """Role that may connect to that database and SELECT, nothing else."""
 SUPERUSER = "postgres"
+BI = "penstock_bi"
+"""Database of the curated tables for BI tools, and the role that owns it."""
 
 _SHUTDOWN = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0))
 _RESET = "remove it with `penstock clean` and start again"
@@ -164,11 +166,14 @@ def _passwords(directory: Path) -> dict[str, str]:
     """Passwords by role, drawn on the first call and kept in a private file."""
     path = directory / "secrets.json"
     if not path.exists():
-        drawn = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, READER)}
+        drawn = {role: secrets.token_urlsafe(24) for role in (SUPERUSER, READER, BI)}
         write_private(path, json.dumps(drawn, indent=2) + "\n")
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {role: str(known[role]) for role in (SUPERUSER, READER)}
+        if BI not in known:  # drawn by a version that had no such database
+            known[BI] = secrets.token_urlsafe(24)
+            write_private(path, json.dumps(known, indent=2) + "\n")
+        return {role: str(known[role]) for role in (SUPERUSER, READER, BI)}
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise StateCorrupt(f"{path} cannot be read ({type(error).__name__}).", remedy=_RESET) from None
 
@@ -236,8 +241,14 @@ def _prepare(state: PostgresState) -> None:
             f"alter role {READER} login nosuperuser nocreatedb nocreaterole noreplication connection limit 40"
             f" password '{_scram_verifier(_passwords(state.directory)[READER])}';\n"
             f"alter role {READER} set default_transaction_read_only = on;\n"
-            f"revoke all on database postgres, template1, {SOURCE} from public;\n"
-            f"grant connect on database {SOURCE} to {READER};\n".encode()
+            f"select 'create role {BI}' where not exists"
+            f" (select from pg_roles where rolname = '{BI}') \\gexec\n"
+            f"alter role {BI} login nosuperuser nocreatedb nocreaterole noreplication"
+            f" password '{_scram_verifier(_passwords(state.directory)[BI])}';\n"
+            f"select 'create database {BI} owner {BI}' where not exists"
+            f" (select from pg_database where datname = '{BI}') \\gexec\n"
+            f"revoke all on database postgres, template1, {SOURCE}, {BI} from public;\n"
+            f"grant connect on database {SOURCE}, {BI} to {READER};\n".encode()
         ],
     )
     run_psql(

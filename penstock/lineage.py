@@ -11,10 +11,14 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import StateCorrupt, UnknownName
+from common.settings import Settings
+from lake.paths import lineage_folder
+from lake.storage import Storage
 from penstock.lineage_events import NAMESPACE
 
 _LOG = logging.getLogger(__name__)
@@ -151,17 +155,31 @@ def _with(before: Reached | None, node: tuple[str, str | None], depth: int, via:
     return Reached(table, before.depth, before.via, tuple(sorted({*before.columns, column})), before.rows)
 
 
-def read_graph(folder: Path) -> Graph:
-    """The graph of all events in a folder's files.
+def graph_of(settings: Settings) -> Graph:
+    """The graph of all that was told: on this machine, and of a lake on S3 by every other one.
+
+    Raises:
+        StateCorrupt: see :func:`read_graph`; or an event in the lake is damaged.
+    """
+    shared: list[Mapping[str, Any]] = []
+    if "://" in settings.lake_uri:
+        storage = Storage(settings)
+        shared = [storage.read_json(path) for path in storage.list_files(lineage_folder(settings.lake_uri))]
+    return read_graph(settings.home / "lineage", shared)
+
+
+def read_graph(folder: Path, shared: Iterable[Mapping[str, Any]] = ()) -> Graph:
+    """The graph of all events in a folder's files, and of others.
 
     Args:
         folder: ``<home>/lineage``.
+        shared: events from elsewhere.
 
     Raises:
         StateCorrupt: a line that is not the last of its file is no event.
     """
     newest: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
-    for event in _events(sorted(folder.glob("*.ndjson"))):
+    for event in chain(_events(sorted(folder.glob("*.ndjson"))), shared):
         for output in event["outputs"] if event["eventType"] == "COMPLETE" else ():
             name = _name(output)
             if name not in newest or newest[name][0] <= event["eventTime"]:

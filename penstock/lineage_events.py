@@ -4,7 +4,11 @@
 
     receipt of a batch   ─┐
     manifest of a release ─┴─> START and COMPLETE, or FAIL ─> <home>/lineage/<year>-<month>.ndjson, always
+                                                           ├─> <lake>/ops/lineage/<table>.json, COMPLETE, on S3
                                                            └─> POST to a lineage server, where one is set
+
+A lake on S3 may be worked on by several machines, each with a home of its own. So it holds each table's newest event
+too: objects cannot be appended to, and of a table only its newest event counts for the graph.
 
 The events follow OpenLineage 2.0.2. The format is plain JSON and is written here directly; its Python client would load
 two HTTP libraries (0.6 CPU s) into every process. A test reads the events back with that client's own classes.
@@ -28,10 +32,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import penstock
+from common.errors import StoreUnavailable
 from common.settings import Settings
+from lake.paths import lineage_folder
+
+if TYPE_CHECKING:
+    from lake.storage import Storage
 
 NAMESPACE = "penstock"
 """Namespace of our jobs and of the tables of lake and warehouse."""
@@ -101,10 +110,12 @@ class LineageLog:
     Attributes:
         settings: where to.
         parent: what started the work.
+        shared: storage of a lake that other machines work on as well; None for one on this machine.
     """
 
     settings: Settings
     parent: Parent
+    shared: Storage | None = None
     _warned: bool = field(default=False, init=False)
     _server_failed: bool = field(default=False, init=False)
 
@@ -175,11 +186,21 @@ class LineageLog:
                 os.close(descriptor)
         except OSError as error:
             self.warn(f"lineage cannot be written to {folder}: {error}")
+        if self.shared is not None and events[-1]["eventType"] == "COMPLETE":
+            self._share(self.shared, events[-1])
         url = self.settings.lineage_url
         for event in events if url else ():
             if self._server_failed:
                 return
             self._send(f"{url.rstrip('/')}/api/v1/lineage", event)
+
+    def _share(self, storage: Storage, event: Mapping[str, Any]) -> None:
+        folder = lineage_folder(self.settings.lake_uri)
+        try:
+            for output in event["outputs"]:
+                storage.write_json(f"{folder}/{output['name']}.json", event)
+        except StoreUnavailable as error:
+            self.warn(f"lineage cannot be written to {folder}: {error}")
 
     def _send(self, url: str, event: Mapping[str, Any]) -> None:
         headers = {"Content-Type": "application/json"}

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import duckdb
 
@@ -29,6 +28,7 @@ from lake.lake import Lake
 from lake.paths import WHOLE, TableId
 from lake.schema import PARTITION_COLUMN
 from penstock.lineage_events import Dataset, LineageLog, Output, Parent
+from penstock.lineage_names import source_name
 
 if TYPE_CHECKING:
     from transformations.column_lineage import ColumnLineage
@@ -53,13 +53,14 @@ class Teller:
     def __init__(self, lake: Lake, sources: Collection[SourceSpec], parent: Parent) -> None:
         self._lake = lake
         self._raw = {str(spec.raw(table.name)): (spec, table) for spec in sources for table in spec.tables}
-        self._log = LineageLog(lake.settings, parent)
+        self._log = LineageLog(lake.settings, parent, lake.storage if "://" in lake.settings.lake_uri else None)
         self._refined: dict[str, ColumnLineage] = {}
 
     def tell(self, receipt: Receipt) -> None:
         """Tell of a batch that is live now; nothing of one that was live before."""
         if receipt.state != "published":
             return
+        self._lake.work.published(receipt.to_dict())
         with self._needed_by_nobody(receipt.table):
             if receipt.stage == "refine":
                 from transformations.refine import REFINED
@@ -181,17 +182,8 @@ def source_dataset(url: str, spec: SourceSpec, table: TableSpec) -> Dataset:
         spec: the source.
         table: what is read there.
     """
-    parts = urlsplit(url)
-    if table.objects is not None:
-        if parts.scheme == "file":
-            return Dataset("file", f"{unquote(parts.path).rstrip('/')}/{table.objects.path}")
-        return Dataset(f"s3://{parts.hostname}", table.objects.path)
-    database = unquote(parts.path.strip("/"))
-    if spec.kind == "mysql":
-        schema = database if table.schema_name == "public" else table.schema_name
-        return Dataset(f"mysql://{parts.hostname}:{parts.port or 3306}", f"{schema}.{table.in_source}")
-    name = f"{database}.{table.schema_name}.{table.in_source}"
-    return Dataset(f"postgres://{parts.hostname}:{parts.port or 5432}", name)
+    path = table.objects.path if table.objects else None
+    return Dataset(*source_name(url, spec.kind, table=table.in_source, schema=table.schema_name, path=path))
 
 
 def models_made_of(manifest_path: Any, refined: Mapping[str, RefinedTable]) -> Lineage:

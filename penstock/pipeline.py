@@ -13,33 +13,32 @@ same work finds its receipt and changes nothing.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import penstock
-from common.errors import GateRefused, UnknownName, located
+from common.errors import UnknownName, located
 from common.hashing import digest
-from common.interrupts import raise_if_noted
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
-from lake.batches import Receipt, StagedBatch
+from lake.batches import Receipt
 from lake.history import Synced
 from lake.lake import Clock, Lake, utc_now
 from lake.paths import WHOLE, TableId, engine_path
-from lake.publish import find_same, identify
-from lake.publish import publish as publish_batch
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
 from penstock.anomalies import Anomalies
+from penstock.costs import described, work_of
+from penstock.failures import Failures
 from penstock.lineage_events import Parent
+from penstock.protocol import audit_and_publish
 from penstock.replay import reapply
 from penstock.suites import suite_parameters
 from penstock.versions import LateRows, Reconciliation
@@ -82,9 +81,11 @@ class Pipeline:
         self.settings = settings
         self.clock = clock
         self.run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
-        self.lake = Lake(settings, clock=clock)
-        self._accept_refusal = accept_refusal
+        self.accept_refusal = accept_refusal
         self._parent = parent or Parent("penstock", self.run_id)
+        self.work = work_of(self, self._parent)
+        self.lake = Lake(settings, clock=clock, work=self.work)
+        self.failures = Failures(self.lake, self.run_id, f"{self._parent.job}/{self._parent.run}")
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
         self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
@@ -157,9 +158,10 @@ class Pipeline:
             check_interval(spec, table_spec, day_interval(key, spec.time_zone), self.lake)
 
     @contextmanager
-    def reading(self, source: str) -> Iterator[SourceReader]:
-        """A reader for one source: one consistent snapshot for everything read through it."""
-        with open_source(self.source(source), self.lake) as reader:
+    def reading(self, source: str, interval: str = "") -> Iterator[SourceReader]:
+        """A reader for one source: one consistent snapshot for all that is read through it, to do with an interval."""
+        spec = self.source(source)
+        with self.failures.noting("connect", source=source, key=interval), open_source(spec, self.lake) as reader:
             yield reader
 
     def ingest(
@@ -179,13 +181,18 @@ class Pipeline:
         """
         spec = self.source(source)
         table_spec = spec.table(table)
-        with located(source=source, table=table, interval=key):
+        raw = str(spec.raw(table))
+        noting = self.failures.noting(
+            "ingest", source=source, table=spec.raw(table), key=key if table_spec.partitioned else WHOLE
+        )
+        work = self.work.batch("ingest", raw, key, source=source)
+        with noting, located(source=source, table=table, interval=key), work:
             interval = day_interval(key, spec.time_zone)
             check_interval(spec, table_spec, interval, self.lake)
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
-                return Receipt(str(spec.raw(table)), key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
+                return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
-                with self.reading(source) as opened:
+                with self.reading(source, key) as opened:
                     return self._ingest(spec, table_spec, interval, opened, together)
             return self._ingest(spec, table_spec, interval, reader, together)
 
@@ -198,13 +205,12 @@ class Pipeline:
         live = None if known is None else self.lake.receipt(raw, interval.key)
         if live is not None and live.source_state == known and live.code == code:
             return reapply(self, raw, live.found_unchanged(seconds={}))
-        started = time.perf_counter()
-        staged = reader.stage(table, interval, code=code)
-        staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
-        staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
-        staged = self._anomalies.check(staged)
-        took_s = {"extract": time.perf_counter() - started}
-        receipt = self._audit_and_publish(staged, "ingest", took_s, together)
+        with self.work.step("extract", **described(spec, table)) as extract:
+            staged = reader.stage(table, interval, code=code)
+            staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
+            staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
+            staged = self._anomalies.check(staged)
+        receipt = audit_and_publish(self, staged, "ingest", {"extract": extract.seconds}, together)
         if together is not None and together.holds(receipt):
             if not (receipt.repairs and receipt.waiting):
                 return receipt
@@ -213,10 +219,11 @@ class Pipeline:
             self.teller.tell(receipt)
         return reapply(self, raw, receipt)
 
+    @cache  # noqa: B019 - a pipeline lives as long as its run
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
         """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
         suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
-        return digest(penstock.__version__, table.model_dump(mode="json"), spec.time_zone, suite)
+        return digest(penstock.__version__, table.model_dump(mode="json", exclude={"events"}), spec.time_zone, suite)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -235,9 +242,10 @@ class Pipeline:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec, accepted = self.source(source), self._accept_volume
         opened = self.reading(source)
-        return versions.reconcile_deletes(
-            self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
-        )
+        with self.failures.noting("reconcile", source=source, table=spec.raw(table), key="deletes"):
+            return versions.reconcile_deletes(
+                self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
+            )
 
     def sync_history(self, source: str, table: str) -> Synced:
         """Bring a table's history in step (:func:`penstock.versions.sync_table_history`)."""
@@ -267,7 +275,11 @@ class Pipeline:
         refined = self.refined(table)
         key = key if refined.partitioned else WHOLE
         target = refine_stage.refined_id(refined)
-        with located(table=str(target), interval=key):
+        noting, work = (
+            self.failures.noting("refine", table=target, key=key),
+            self.work.batch("refine", str(target), key),
+        )
+        with noting, located(table=str(target), interval=key), work:
             if key != WHOLE:
                 parse_day(key)
             self.declare_raw()
@@ -278,10 +290,10 @@ class Pipeline:
             live = self.lake.receipt(target, key)
             if live is not None and live.upstream == upstream and live.code == code:
                 return reapply(self, target, live.found_unchanged(seconds={}))
-            started = time.perf_counter()
-            staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-            staged = self._anomalies.check(staged)
-            receipt = self._audit_and_publish(staged, "refine", {"refine": time.perf_counter() - started})
+            with self.work.step("refine") as step:
+                staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
+                staged = self._anomalies.check(staged)
+            receipt = audit_and_publish(self, staged, "refine", {"refine": step.seconds})
             self.teller.tell(receipt)
             return reapply(self, target, receipt)
 
@@ -322,49 +334,24 @@ class Pipeline:
         """Build, audit and seal a candidate (see :func:`penstock.build.build`)."""
         from penstock.build import build
 
-        return build(self, full_refresh=full_refresh)
+        with self.failures.noting("build"):
+            return build(self, full_refresh=full_refresh)
 
     def publish(self, candidate_id: str | None = None) -> Release:
         """Publish a sealed candidate (see :func:`penstock.build.publish`)."""
         from penstock.build import publish
 
-        return publish(self, candidate_id)
+        with self.failures.noting("build"):
+            return publish(self, candidate_id)
 
     def build_and_publish(self, *, full_refresh: bool = False) -> Release | None:
         """Build and publish under one lease; None if there was nothing to do."""
         from penstock.build import build_and_publish
 
-        return build_and_publish(self, full_refresh=full_refresh)
+        with self.failures.noting("build"):
+            return build_and_publish(self, full_refresh=full_refresh)
 
     # -- the protocol: audit what was staged, publish as the verdict says -------------------------------------------
-
-    def _audit_and_publish(
-        self, staged: StagedBatch, stage: str, took_s: dict[str, float], together: Together | None = None
-    ) -> Receipt:
-        started = time.perf_counter()
-        try:
-            identity = identify(self.lake, staged)
-            if (same := find_same(self.lake, staged, identity)) is not None:
-                return same.found_unchanged(seconds=took_s)
-            if together is not None:
-                together.settle(self.suite(staged.table).references)
-            verdict = self.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
-            raise_if_noted()
-            if self._accept_refusal is not None:
-                verdict = verdict.accept(self._accept_refusal)
-        except BaseException:
-            self.lake.discard(staged)
-            raise
-        audited = time.perf_counter()
-        seconds = took_s | {"gate": audited - started}
-        named = partial(publish_batch, identity=identity, stage=stage, run_id=self.run_id, seconds=seconds)
-        try:
-            receipt = named(self.lake, staged, verdict, together=together)
-        except GateRefused as error:
-            self.teller.refused(stage, str(staged.table), staged.attempt, str(error))
-            raise
-        receipt.seconds["publish"] = time.perf_counter() - audited
-        return receipt
 
     def judge(self, table: TableId, key: str, files: Sequence[str], *, rejected_before: int = 0) -> Verdict:
         """The gate's verdict of staged files that would be all of an interval; nothing is published by it."""

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 from common.errors import PenstockError, SettingsError, SourceRefused, SourceUnavailable
 from common.settings import decode_url_part
 
+_URL_OPTIONS = {"channel_binding", "sslcert", "sslkey", "sslmode", "sslrootcert"}
+
 
 def wheel_programs() -> Path:
     """The folder of PostgreSQL 18's programs inside the wheel, found without importing it."""
@@ -84,12 +86,17 @@ def _login(url: str) -> dict[str, str]:
     try:
         parts = urlsplit(url)
         host, port, database = parts.hostname, parts.port or 5432, decode_url_part(parts.path.lstrip("/"))
-        sslmode = parse_qs(parts.query).get("sslmode", ["prefer"])[0]
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     except ValueError:
         host = None
     if host is None or parts.scheme not in ("postgresql", "postgres") or not parts.username or not database:
         raise SettingsError(
             "A PostgreSQL URL is malformed.", remedy="write it as postgresql://user:password@host:port/database"
+        )
+    if unknown := sorted(options.keys() - _URL_OPTIONS):
+        raise SettingsError(
+            f"A PostgreSQL URL has the unknown option {unknown[0]!r}.",
+            remedy=f"leave it out, or use one of {', '.join(sorted(_URL_OPTIONS))}",
         )
     return {
         "LC_ALL": "C",
@@ -98,7 +105,7 @@ def _login(url: str) -> dict[str, str]:
         "PGDATABASE": database,
         "PGUSER": decode_url_part(parts.username),
         "PGPASSWORD": decode_url_part(parts.password),
-        "PGSSLMODE": sslmode,
+        **{f"PG{name.upper().replace('_', '')}": value for name, value in {"sslmode": "prefer", **options}.items()},
         "PGCONNECT_TIMEOUT": "5",
         "PGCLIENTENCODING": "UTF8",
     }

@@ -1,10 +1,11 @@
-"""Keeps ``ops.gate_results`` and ``ops.ledger`` in step with receipts, refusal files and release manifests.
+"""Keeps ``ops.*`` in step with receipts, refusal files, release manifests and the files in which runs keep their costs.
 
 ::
 
     live attempts of raw and refined ─┐
     attempts of their last snapshots ─┼─ not in ops.ledger yet ─▶ read those files ─▶ gate_results ─▶ ledger
     refusal files, releases ──────────┘                                               one commit     one commit
+    cost files that ops.costs does not have ─▶ costs                                                  one commit
 
 Nothing is written where the work is done: a sync may be left out, come twice, at once or after a crash, and the next
 one makes it good. ``ops.ledger`` is committed last, so an attempt that stands there is done; only attempts that do not
@@ -25,9 +26,11 @@ from common.hashing import digest
 from lake.batches import Receipt
 from lake.catalog import find_table
 from lake.commit import ATTEMPT_PROPERTY
+from lake.costs import pending_costs
 from lake.lake import Lake
-from lake.ops import GATE_RESULTS, LEDGER, Row, append_missing, declare_ops, remembered
+from lake.ops import COSTS, GATE_RESULTS, LEDGER, Row, append_missing, declare_ops, remembered
 from lake.paths import WHOLE, TableId, refusal_folder
+from penstock.costs import keep
 from penstock.facts import FACTS
 from penstock.status import lake_tables
 from warehouse.releases import Release, Releases
@@ -45,6 +48,7 @@ class Recorded:
 
     gate_results: int
     ledger: int
+    costs: int
     seconds: float
 
 
@@ -80,7 +84,7 @@ class _Account:
 
 
 def record(pipeline: Pipeline) -> Recorded:
-    """Bring both tables in step.
+    """Bring the tables in step; what this run has used so far is among it.
 
     Raises:
         CommitConflict, StateCorrupt, StoreUnavailable: the next sync goes on from there.
@@ -89,14 +93,16 @@ def record(pipeline: Pipeline) -> Recorded:
     """
     started = time.perf_counter()
     lake = pipeline.lake
+    keep(pipeline)
     declare_ops(lake)
     known = remembered(lake, LEDGER)
     accounts = [*_batches(pipeline, known), *_refusals(lake, known), *_releases(pipeline, known)]
     gate_rows = [row for account in accounts for row in account.gate_rows()]
     ledger = [row for account in accounts for row in account.ledger_rows()]
+    costs = append_missing(lake, COSTS, pending_costs(lake), run_id=pipeline.run_id)
     results = append_missing(lake, GATE_RESULTS, gate_rows, run_id=pipeline.run_id)
     rows = append_missing(lake, LEDGER, ledger, run_id=pipeline.run_id)
-    return Recorded(results, rows, time.perf_counter() - started)
+    return Recorded(results, rows, costs, time.perf_counter() - started)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from common.errors import DataRejected, PenstockError, TransientError, located
 from common.intervals import day_keys
 from ingestion.reader import SourceReader
 from lake.batches import Receipt
-from lake.paths import WHOLE
+from lake.paths import WHOLE, TableId
 from lake.together import publishing_together
 from penstock.anomalies import late_tables
+from penstock.incidents import watching
 from penstock.pipeline import Pipeline
 from penstock.reconcile import SAMPLE, Line, in_lake, require_equal, sampled, with_source
 from penstock.records import record
@@ -138,6 +139,8 @@ def run(
 
     Raises:
         UsageError, TransientError, TerminalError: the run stops; what was published stays.
+
+    Side effects: incidents are opened, resolved and told of at the end, however it ends.
     """
     keys = day_keys(start, end)
     names = list(sources) if sources else list(pipeline.sources())
@@ -146,6 +149,12 @@ def run(
         for table in spec.tables:
             pipeline.refuse_future(name, table.name, keys[-1])
     report = RunReport(pipeline.run_id, start, end, build=build)
+    with watching(pipeline, f"{start}..{end}", report.notices):
+        _run(pipeline, names, keys, report, progress)
+    return report
+
+
+def _run(pipeline: Pipeline, names: list[str], keys: list[str], report: RunReport, progress: Progress) -> None:
     for name in names[1:]:
         with _opened(pipeline, name, report):
             pass  # a source that cannot be reached stops the run before another one has changed the lake
@@ -153,7 +162,7 @@ def run(
         _ingest(pipeline, name, _with_late(pipeline, name, keys), report, progress)
         _settle(pipeline, name, report)
     _refine(pipeline, keys, report, progress)
-    if build:
+    if report.build:
         progress("build", 0, 1, "models")
         started = time.perf_counter()
         release = pipeline.build_and_publish()
@@ -169,7 +178,6 @@ def run(
         report.notices.extend(late_tables(pipeline))
     except TransientError as error:  # what was published stays, and the next run records it
         report.notices.append(f"What was judged could not be recorded: {error}")
-    return report
 
 
 def _with_late(pipeline: Pipeline, source: str, keys: list[str]) -> dict[str, list[str]]:
@@ -190,7 +198,7 @@ def _refusals_go_on(report: RunReport) -> Iterator[None]:
 def _opened(pipeline: Pipeline, source: str, report: RunReport) -> Iterator[SourceReader]:
     tables = ", ".join(table.name for table in pipeline.source(source).tables)
     where = located(source=source, table=tables, interval=f"{report.start}..{report.end}")
-    with where, pipeline.reading(source) as reader:
+    with where, pipeline.reading(source, f"{report.start}..{report.end}") as reader:
         yield reader
 
 
@@ -232,12 +240,15 @@ def _reconcile_source(
         keys = sampled([key for name, key in steps if name == table.name and key in came], SAMPLE, report.run_id)
         if not table.partitioned:
             keys = [WHOLE] if WHOLE in came else []
-        with _refusals_go_on(report):
-            if keys:  # of a whole table the rows are counted: to sum up its columns would read all of it again
-                seen = frozenset(came.values())
-                lines = with_source(pipeline, spec, table, keys, reader, columns=table.partitioned, seen=seen)
-                report.reconciled += lines
-                require_equal(lines)
+        if not keys:
+            continue
+        noting = pipeline.failures.noting("reconcile", source=source, table=spec.raw(table.name))
+        with _refusals_go_on(report), noting:
+            # Of a whole table the rows are counted: to sum up its columns would read all of it again.
+            seen = frozenset(came.values())
+            lines = with_source(pipeline, spec, table, keys, reader, columns=table.partitioned, seen=seen)
+            report.reconciled += lines
+            require_equal(lines)
     report.seconds["reconcile: sources"] += time.perf_counter() - started
 
 
@@ -246,7 +257,9 @@ def _reconcile_lake(pipeline: Pipeline, report: RunReport) -> None:
     started = time.perf_counter()
     for name, table in pipeline.refined_tables().items():
         came = [receipt.key for receipt in report.receipts if receipt.table == f"refined.{name}"]
-        with _refusals_go_on(report):
+        if not came:
+            continue
+        with _refusals_go_on(report), pipeline.failures.noting("reconcile", table=TableId("refined", name)):
             keys = sampled(came, SAMPLE, report.run_id)
             lines = in_lake(pipeline, name, keys, columns=table.partitioned)
             report.reconciled += lines

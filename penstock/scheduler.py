@@ -7,8 +7,8 @@
     <home>/airflow/sessions.json    which processes these are: id and creation time of each
     <home>/airflow/logs/            one log per component, and the tasks' logs
 
-Three components are started, each in a session of its own: api-server (it must answer before a task runs, because tasks
-talk to it), dag-processor, scheduler. No triggerer: no task defers itself. All listen on 127.0.0.1 only, and only the
+Components are started, each in a session of its own: api-server (it must answer before a task runs, because tasks talk
+to it), dag-processor, scheduler; and triggerer, if specs have ``events``. All listen on 127.0.0.1 only, and only the
 API server listens at all: logs are read from disk, so Airflow's log servers (which bind every address) are left out.
 
 The components outlive the process that starts them. Another process finds them by ``sessions.json``; a process id is
@@ -46,6 +46,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     "dag-processor": ("dag-processor",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 """Components in the order in which they start, and their command lines."""
 
@@ -60,6 +61,7 @@ class Scheduler:
         dags_folder: folder of the DAG files; those of this installation by default.
         parallelism: how many tasks may read sources at once.
         preload: load the pipeline's modules once in the scheduler, before it forks, instead of once per task.
+        triggers: start the triggerer too, which events need.
         environment: further variables for all components and so for tasks, for example ``PENSTOCK_SOURCES``.
     """
 
@@ -70,6 +72,7 @@ class Scheduler:
         dags_folder: Path | None = None,
         parallelism: int = 4,
         preload: bool = True,
+        triggers: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home.expanduser().absolute()
@@ -78,6 +81,7 @@ class Scheduler:
         self._dags_folder = (dags_folder or Path(__file__).resolve().parent.parent / "dags").absolute()
         self._parallelism = parallelism
         self._preload = preload
+        self._wanted = [name for name in COMPONENTS if triggers or name != "triggerer"]
         self._environment = dict(environment or {})
 
     @classmethod
@@ -113,7 +117,7 @@ class Scheduler:
     def is_running(self) -> bool:
         """Whether every component is alive."""
         sessions = self._state().get("sessions", {})
-        return set(sessions) == set(COMPONENTS) and all(_is_leader(record) for record in sessions.values())
+        return set(sessions) >= set(self._wanted) and all(is_leader(record) for record in sessions.values())
 
     def was_started(self) -> bool:
         """Whether it was started and not stopped since, alive or not."""
@@ -146,8 +150,9 @@ class Scheduler:
                 self._launch("api-server")
                 self._launch("dag-processor")
                 self._await_healthy("metadatabase", timeout_s)
-                self._launch("scheduler")
-                for name in ("scheduler", "dag_processor"):
+                for name in self._wanted[2:]:
+                    self._launch(name)
+                for name in ("dag_processor", *self._wanted[2:]):
                     self._await_healthy(name, timeout_s)
                 api = self.api
                 for name, (slots, description) in pools(self._parallelism).items():
@@ -172,7 +177,7 @@ class Scheduler:
 
     def processes(self) -> list[psutil.Process]:
         """Every live process of every component: servers, executor workers, tasks."""
-        return [process for record in self._state().get("sessions", {}).values() for process in _session(record)]
+        return [process for record in self._state().get("sessions", {}).values() for process in processes_of(record)]
 
     def environment(self) -> dict[str, str]:
         """The environment of the components, with which ``airflow`` commands reach this Airflow."""
@@ -202,11 +207,8 @@ class Scheduler:
     def _write_configuration(self, port: int) -> None:
         passwords_path, old = self.folder / "passwords.json", configparser.ConfigParser(interpolation=None)
         if not passwords_path.exists():
-            write_atomic(
-                passwords_path,
-                json.dumps({user: secrets.token_urlsafe(18) for user in ("admin", "viewer")}),
-                mode=0o600,
-            )
+            generated = {user: secrets.token_urlsafe(18) for user in ("admin", "viewer")}
+            write_atomic(passwords_path, json.dumps(generated), mode=0o600)
         old.read(self.folder / "airflow.cfg")
         fernet = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         local = "dags.penstock_dags.executor.LocalExecutor" if self._preload else "LocalExecutor"
@@ -258,11 +260,10 @@ class Scheduler:
         if stamp.exists() and stamp.read_text() == wanted and (self.folder / "airflow.db").exists():
             return
         log = self.logs / "db-migrate.log"
-        command = [self._program(), "db", "migrate"]
         try:
             with log.open("ab") as output:
                 done = subprocess.run(
-                    command,
+                    [self._program(), "db", "migrate"],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -276,10 +277,8 @@ class Scheduler:
                 f"'airflow db migrate' did not end within {timeout_s:g} s.", remedy=f"read {log}, and try again"
             ) from None
         if done.returncode != 0:
-            raise TerminalError(
-                f"'airflow db migrate' failed: {last_line(log)}",
-                remedy=f"read {log}; remove {self.folder} to start anew",
-            )
+            remedy = f"read {log}; remove {self.folder} to start anew"
+            raise TerminalError(f"'airflow db migrate' failed: {last_line(log)}", remedy=remedy)
         stamp.write_text(wanted)
 
     def _launch(self, name: str) -> None:
@@ -305,7 +304,7 @@ class Scheduler:
         api, deadline = self.api, time.monotonic() + timeout_s
         while api.health().get(name, {}).get("status") != "healthy":
             for component, record in self._state()["sessions"].items():
-                if not _is_leader(record):
+                if not is_leader(record):
                     log = self.logs / f"{component}.log"
                     raise TerminalError(
                         f"Airflow's {component} ended while starting: {last_line(log)}", remedy=f"read {log}"
@@ -321,8 +320,8 @@ class Scheduler:
         state = self._state()
         sessions = state.get("sessions", {})
         # The scheduler with its workers and tasks first: while they end they still tell the API server how it went.
-        for names in (("scheduler",), ("dag-processor", "api-server")):
-            _end([sessions[name] for name in names if name in sessions], patience_s)
+        for names in (("scheduler", "triggerer"), ("dag-processor", "api-server")):
+            end_sessions([sessions[name] for name in names if name in sessions], patience_s)
         if sessions:
             self._save({**state, "sessions": {}})
 
@@ -345,27 +344,27 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     }
 
 
-def _end(records: Sequence[Mapping[str, float]], patience_s: float) -> None:
+def end_sessions(records: Sequence[Mapping[str, float]], patience_s: float) -> None:
     """End every process of some sessions: ask them all, wait, then kill what is left."""
 
     def signal_all(number: signal.Signals) -> list[psutil.Process]:
-        found = [process for record in records for process in _session(record)]
+        found = [process for record in records for process in processes_of(record)]
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
         return found
 
     def gone() -> bool:
-        return not any(_session(record) for record in records)
+        return not any(processes_of(record) for record in records)
 
     signal_all(signal.SIGTERM)
     if wait_until(gone, timeout_s=patience_s) or wait_until(lambda: not signal_all(signal.SIGKILL), timeout_s=10.0):
         return
-    left = ", ".join(str(process.pid) for record in records for process in _session(record))
+    left = ", ".join(str(process.pid) for record in records for process in processes_of(record))
     raise TerminalError(f"Processes {left} of Airflow do not end.", remedy="end them by hand")
 
 
-def _is_leader(record: Mapping[str, float]) -> bool:
+def is_leader(record: Mapping[str, float]) -> bool:
     """Whether the process that began the session still runs."""
     try:
         process = psutil.Process(int(record["pid"]))
@@ -376,7 +375,7 @@ def _is_leader(record: Mapping[str, float]) -> bool:
         return False
 
 
-def _session(record: Mapping[str, float]) -> list[psutil.Process]:
+def processes_of(record: Mapping[str, float]) -> list[psutil.Process]:
     """The live processes of a session.
 
     The kernel keeps a session's number from being given away while any member lives. So if the number belongs to a
@@ -384,7 +383,7 @@ def _session(record: Mapping[str, float]) -> list[psutil.Process]:
     """
     leader = int(record["pid"])
     ProcessRecord(leader, record["create_time"], "", "").is_alive()  # reaps it where it is our own dead child
-    if psutil.pid_exists(leader) and not _is_leader(record):
+    if psutil.pid_exists(leader) and not is_leader(record):
         try:
             if psutil.Process(leader).status() != psutil.STATUS_ZOMBIE:
                 return []

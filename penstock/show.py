@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from common import logs
 from common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[label]}"),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=logs.is_json() or not sys.stderr.isatty(),
     )
     tasks: dict[str, Any] = {}
 
@@ -97,7 +99,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
         if bars.disable:
             parts = 10 if total >= 100 else 4
             if done and (done == total or done * parts // total > (done - 1) * parts // total):
-                sys.stderr.write(f"{stage}: {done} of {total}  {label}\n")
+                logs.say(f"{stage}: {done} of {total}  {label}")
             return
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=total, label="")
@@ -131,7 +133,7 @@ def show_reconciliations(found: Sequence[Reconciliation], *, as_json: bool) -> N
     """What comparing keys with the source found; warnings go to standard error."""
     for each in found:
         for warning in each.warnings:
-            sys.stderr.write(f"penstock warning: {each.table}: {warning}\n")
+            logs.say(f"penstock warning: {each.table}: {warning}", level=WARNING)
     if as_json:
         _json([each.to_dict() for each in found])
     elif not found:
@@ -151,9 +153,9 @@ def _show_noticed(results: Sequence[dict[str, Any]], table: str, key: str) -> No
 def show_run(report: RunReport, *, as_json: bool) -> None:
     """The summary of a run; warnings and refusals go to standard error in either form."""
     for warning in report.warnings:
-        sys.stderr.write(f"penstock warning: {warning}\n")
+        logs.say(f"penstock warning: {warning}", level=WARNING)
     for error in report.refusals:
-        sys.stderr.write(f"penstock: {type(error).__name__}: {error}\n")
+        logs.say(f"penstock: {type(error).__name__}: {error}", level=ERROR, work=error.where)
     if as_json:
         _json(report.to_dict())
         return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from common import logs
 from common.intervals import zone
 from common.settings import Settings
 from penstock.cli_options import print_json
@@ -87,7 +88,7 @@ def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
         say(f"{_count(len(errors), 'error')}, {_count(warnings, 'warning')}.")
     if errors:
         first = errors[0]
-        sys.stderr.write(f"penstock: {_count(len(errors), 'problem')}, the first: {first.error}: {first.problem}\n")
+        logs.say(f"penstock: {_count(len(errors), 'problem')}, the first: {first.error}: {first.problem}")
 
 
 def show_plan(source: str, tables: Sequence[PlannedTable], *, as_json: bool) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.errors import SpecError
 from common.yaml_files import YamlFile
 
 PROJECT = Path(__file__).parent / "dbt"
@@ -54,6 +55,54 @@ class Contract:
     columns: tuple[ContractColumn, ...]
 
 
+@dataclass(frozen=True)
+class ModelMeta:
+    """What a model says of itself in ``config: {meta: ...}``.
+
+    Attributes:
+        owner: who answers for it; empty if it does not say.
+        max_age_s: how old the end of its newest interval may be, in s; None if it promises nothing.
+        bi: how it goes to the BI database (``primary_key``, ``indexes``); None if it does not.
+    """
+
+    owner: str = ""
+    max_age_s: int | None = None
+    bi: Mapping[str, Any] | None = field(default_factory=dict)
+
+
+def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMeta]:
+    """What the models of a folder say of themselves, by name.
+
+    Raises:
+        SpecError: a file is not a YAML mapping, ``max_age_s`` no number of seconds, or ``bi`` neither a boolean nor a
+            mapping of ``primary_key`` and ``indexes``; names file and line.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.yml")):
+        file = YamlFile.read(path, remedy="a model's YAML is a mapping with `models`")
+        for position, model in enumerate(file.content.get("models") or []):
+            meta = (model.get("config") or {}).get("meta") or {}
+            age = meta.get("max_age_s")
+            if age is not None and (not isinstance(age, int) or age <= 0):
+                raise SpecError(
+                    f"{path}:{file.line(('models', position, 'config', 'meta', 'max_age_s'))}: max_age_s is {age!r}.",
+                    table=str(model["name"]),
+                    remedy="write a number of seconds above 0",
+                )
+            bi = meta.get("bi", True)
+            if not isinstance(bi, bool) and not (
+                isinstance(bi, Mapping) and bi.keys() <= {"primary_key", "indexes"} and all(map(_is_list, bi.values()))
+            ):
+                raise SpecError(
+                    f"{path}:{file.line(('models', position, 'config', 'meta', 'bi'))}: bi is {bi!r}.",
+                    table=str(model["name"]),
+                    remedy="write false, or {primary_key: [column], indexes: [[column, column]]}",
+                )
+            own = bi if isinstance(bi, Mapping) else {} if bi else None
+            found[str(model["name"])] = ModelMeta(str(meta.get("owner") or ""), age, own)
+    return found
+
+
 def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract]:
     """The contracts of a folder's models, by table name.
 
@@ -76,6 +125,10 @@ def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract
             )
             found[model["name"]] = Contract(model["name"], path, _text(model.get("description"), docs), columns)
     return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _text(description: str | None, docs: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class NodeResult:
         seconds: time it took.
         rows: rows of the model's table after the build; None for views and tests.
         message: dbt's message, where it says more than the status.
+        began_s: when it began, in s since 1970; 0 where dbt does not say.
     """
 
     name: str
@@ -59,6 +61,7 @@ class NodeResult:
     seconds: float
     rows: int | None = None
     message: str | None = None
+    began_s: float = 0.0
 
 
 class DbtSession:
@@ -213,6 +216,7 @@ def _node(entry: Any) -> NodeResult:
         status=str(entry.status),
         seconds=float(entry.execution_time),
         message=None if entry.message in {None, "OK"} else str(entry.message),
+        began_s=min((t.started_at.replace(tzinfo=UTC).timestamp() for t in entry.timing if t.started_at), default=0.0),
     )
 
 

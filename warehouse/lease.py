@@ -20,6 +20,7 @@ import json
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -201,3 +202,15 @@ def next_fence(warehouse: Path) -> int:
     number = max(number, max(used, default=0) + 1)
     write_atomic(path, f"{number}\n")
     return number
+
+
+def identity(warehouse: Path) -> str:
+    """What tells this warehouse from every other, also from one that was begun anew in its place.
+
+    Side effects: drawn and written down at the first call, which the holder of the lease makes.
+    """
+    path = warehouse / "identity"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text("utf-8").strip()
+    write_atomic(path, uuid.uuid4().hex[:16] + "\n")
+    return path.read_text("utf-8").strip()

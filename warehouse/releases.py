@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +29,13 @@ import duckdb
 from common.errors import CommitConflict, StateCorrupt, UnknownName
 from common.fault_points import reach
 from common.files import sync_file, sync_folder, write_atomic
+from warehouse import moves
 from warehouse.lease import Lease, lease, next_fence
+from warehouse.shelf import Move, Shelf
 
 DATABASE = "warehouse.duckdb"
 _MARKER = "published"
+_OPENING = threading.Lock()
 _ID = re.compile(r"r\d{6,}")
 
 
@@ -85,7 +89,7 @@ class Candidate:
         return manifest
 
 
-class Releases:
+class Releases(Shelf):
     """The releases of one warehouse folder.
 
     Args:
@@ -111,32 +115,33 @@ class Releases:
 
     def current(self) -> Release | None:
         """The release the pointer names; None before the first publish."""
-        release_id = self._pointed_at()
+        release_id = self.current_id()
         return self._read(self.warehouse / "releases" / release_id, current=True) if release_id else None
 
-    def _pointed_at(self) -> str | None:
+    def current_id(self) -> str | None:
+        """See :class:`Shelf`."""
         try:
             return (self.warehouse / "current").readlink().name
         except FileNotFoundError:
             return None
 
-    def get(self, release_id: str) -> Release:
-        """The published release of that id.
-
-        Raises:
-            UnknownName: no such release; the message lists those there are.
-        """
-        for release in self.all():
-            if release.id == release_id:
-                return release
-        known = ", ".join(release.id for release in self.all()) or "none yet"
-        raise UnknownName(f"There is no release {release_id!r} (there are: {known}).", remedy="see 'penstock releases'")
-
     def all(self) -> list[Release]:
         """Published releases, oldest first. A folder that was never pointed at is none."""
-        current = self._pointed_at()
+        current = self.current_id()
         found = (self._read(folder, current=folder.name == current) for folder in self._folders("releases"))
         return [release for release in found if release is not None]
+
+    def moves(self) -> list[Move]:
+        """See :class:`Shelf`. A release from before moves were written down counts from its first publishing."""
+        newest = moves.pointer_move(self.warehouse)
+        found = {*moves.recorded(self.warehouse), *([newest] if newest else [])}
+        known = {move.release for move in found}
+        found |= {
+            Move(datetime.fromisoformat(release.published_at), release.id)
+            for release in self.all()
+            if release.id not in known and release.published_at
+        }
+        return sorted(found)
 
     def _read(self, folder: Path, *, current: bool) -> Release | None:
         """The release in that folder; None if it was never published, or was retired while we looked."""
@@ -162,27 +167,16 @@ class Releases:
             (path for path in folder.iterdir() if _ID.fullmatch(path.name)), key=lambda path: int(path.name[1:])
         )
 
-    def connect(self, release_id: str | None = None) -> duckdb.DuckDBPyConnection:
-        """A read-only connection to a release, the current one by default (see :func:`open_read_only`).
-
-        Raises:
-            UnknownName: nothing has been published yet, or no release of that id.
-            StateCorrupt: its file is missing or damaged.
-        """
-        while True:
-            pointed_at = self._pointed_at()
-            try:
-                chosen = self.get(release_id) if release_id else self.current()
-                if chosen is None:
-                    raise UnknownName("Nothing has been published yet.", remedy="run 'penstock run' or 'make demo'")
-                return open_read_only(chosen.database)
-            except (duckdb.Error, StateCorrupt) as error:
-                if release_id or self._pointed_at() == pointed_at:
-                    raise StateCorrupt(
-                        f"Release {release_id or pointed_at} cannot be opened: {error}",
-                        remedy="roll back to another release: 'penstock rollback'",
-                    ) from None
-                # The pointer moved on while we looked, and that release may have been retired: take the new one.
+    def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
+        try:
+            return open_read_only(release.database)
+        except duckdb.Error as error:
+            if not release.folder.exists():
+                raise FileNotFoundError(release.folder) from None
+            raise StateCorrupt(
+                f"Release {release.id} cannot be opened: {error}",
+                remedy="roll back to another release: 'penstock rollback'",
+            ) from None
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -208,7 +202,7 @@ class Releases:
             shutil.rmtree(folder)
         for folder in self._folders("releases"):
             if folder.name not in published:
-                _remove(folder)
+                remove_folder(folder)
         for doomed in (self.warehouse / "releases").glob(".r*"):
             shutil.rmtree(doomed, ignore_errors=True)
         for pointer in self.warehouse.glob(".current.*"):
@@ -271,7 +265,7 @@ class Releases:
             return self._publish(candidate)
 
     def _publish(self, candidate: Candidate) -> Release:
-        current = self._pointed_at()
+        current = self.current_id()
         if current != candidate.parent:
             raise CommitConflict(
                 f"Candidate {candidate.id} was built on release {candidate.parent}, but now {current or 'none'} is "
@@ -315,13 +309,14 @@ class Releases:
         releases = self.all()
         surplus = [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
         for release in surplus:
-            _remove(release.folder)
+            remove_folder(release.folder)
         return [release.id for release in surplus]
 
     def _point_to(self, release_id: str) -> None:
-        before = self._pointed_at()
+        before = self.current_id()
         if before is not None:
             self._mark(before)  # or it would count as never published as soon as the pointer leaves it
+        moves.remember(self.warehouse)
         temporary = self.warehouse / f".current.{uuid.uuid4().hex}"
         temporary.symlink_to(Path("releases") / release_id)
         temporary.replace(self.warehouse / "current")
@@ -340,14 +335,26 @@ def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
 
     The path must be real, not through the pointer: a connection stays on its release whatever is published later.
     """
-    connection = duckdb.connect(
-        str(database.resolve()),
-        read_only=True,
-        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    # Connections of a process to one file share one engine, and so its settings: the first one makes and locks them.
+    with _OPENING:
+        connection = duckdb.connect(
+            str(database.resolve()),
+            read_only=True,
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+            },
+        )
+        try:
+            locked = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+            if locked != (True,):
+                connection.execute("SET GLOBAL TimeZone = 'UTC'")
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -365,7 +372,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     folder.replace(doomed)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BuildFailed, DataRejected, TransientError, UsageError
+from dags.penstock_dags.accounted import accounted
 from dags.penstock_dags.connections import airflow_address
 from dags.penstock_dags.steps import give_way, pipeline_for
 
@@ -39,7 +40,7 @@ def advance(backfill_id: str, planned: Mapping[str, Any]) -> bool:
     from penstock.backfill_airflow import advance as go_on
 
     try:
-        return go_on(_api(), backfill_id, planned, datetime.now(UTC))
+        return go_on(airflow_api(), backfill_id, planned, datetime.now(UTC))
     except TransientError as error:
         log.warning("asked again later: %s", error)
         return False
@@ -60,6 +61,7 @@ def work(planned: Mapping[str, Any], *, whole: bool) -> list[dict[str, Any]]:
     ]
 
 
+@accounted
 def refine(piece: Mapping[str, Any]) -> dict[str, int]:
     """Refine some intervals of one table; how many were published and how many were as they should be.
 
@@ -93,10 +95,13 @@ def summary(planned: Mapping[str, Any], release: str | None, *, built: bool) -> 
         built: whether it came as far as to build.
     """
     from penstock.backfill import summarize
+    from penstock.incidents import try_to_sync
     from penstock.records import record
 
     pipeline = pipeline_for(set())
     record(pipeline)  # refused batches, too: no build may have come behind them
+    for notice in try_to_sync(pipeline):
+        log.warning("%s", notice)
     found = summarize(pipeline, planned, release)
     for each in found["not_done"]:
         log.warning("%s: %s %s: %s", each["state"], each["table"], each["interval"], each["reason"])
@@ -122,7 +127,7 @@ def judge(account: Mapping[str, Any]) -> None:
         )
 
 
-def _api() -> AirflowApi:
+def airflow_api() -> AirflowApi:
     """This Airflow's own REST API: tasks have no other way to make a backfill."""
     from common.settings import Settings
     from penstock.backfill_run import airflow_of

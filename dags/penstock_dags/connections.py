@@ -47,6 +47,24 @@ def airflow_connections(names: set[str]) -> dict[str, str]:
     return found
 
 
+async def airflow_connections_in_trigger(names: set[str]) -> dict[str, str]:
+    """The same for a trigger, in whose process nothing may block.
+
+    Raises:
+        SettingsError: a connection of a type that is no source.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        try:
+            found[name] = connection_url(await Connection.async_get(name))
+        except AirflowNotFoundException:
+            continue
+    return found
+
+
 def airflow_address() -> str | None:
     """URL of this Airflow's REST API with login and password, from the connection ``airflow``; None if there is none.
 
@@ -74,7 +92,8 @@ def connection_url(connection: AirflowConnection) -> str:
     A database is of type ``postgres`` or ``mysql`` with the database in the schema field; the TLS options of a MySQL
     (``ssl_mode``, ``ssl_ca``, ...) may stand in the extra field. A bucket is of type ``aws`` (or ``s3``) with the
     bucket in the schema field and ``endpoint_url`` and ``region_name`` in the extra field. A folder is of type ``fs``
-    with its absolute ``path`` in the extra field.
+    with its absolute ``path`` in the extra field. A queue is of type ``nats``; ``{"tls": true}`` may stand in the extra
+    field.
 
     Raises:
         SettingsError: another type, or a field that is missing.
@@ -97,12 +116,17 @@ def connection_url(connection: AirflowConnection) -> str:
         options = {"endpoint": extra.get("endpoint_url"), "region": extra.get("region_name")}
         query = urlencode({key: str(value) for key, value in options.items() if value})
         return f"s3://{login}:{password}@{bucket}" + (f"?{query}" if query else "")
+    if kind == "nats":
+        host = connection.host or _missing(connection, "host")
+        user = f"{login}:{password}@" if connection.password else f"{login}@" if login else ""
+        scheme = "tls" if connection.extra_dejson.get("tls") else "nats"
+        return f"{scheme}://{user}{host}:{connection.port or 4222}"
     if kind == "fs":
         path = str(connection.extra_dejson.get("path") or "")
         return f"file://{quote(path)}" if path.startswith("/") else _missing(connection, "absolute path in its extra")
     raise SettingsError(
         f"Airflow connection {connection.conn_id!r} is of type {connection.conn_type!r}, which is no kind of source.",
-        remedy="make it of type postgres, mysql, aws or fs, or delete it and set the URL in Penstock's own settings",
+        remedy="make it of type postgres, mysql, aws, nats or fs, or delete it and set the URL in Penstock's settings",
     )
 
 

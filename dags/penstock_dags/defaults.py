@@ -1,4 +1,4 @@
-"""What every DAG has in common, in one place: retries, timeouts, pools, tags, assets, the partition key.
+"""What every DAG has in common, in one place: retries, timeouts, pools, tags, the partition key.
 
 Retries follow the error tree of ``common/errors.py``: what may heal is tried again with growing pauses, what cannot
 heal fails at once, so that a refused batch is red within seconds and not after five attempts. A task that was killed
@@ -11,9 +11,10 @@ import re
 from datetime import timedelta
 from typing import Any, Final
 
-from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from common.errors import IntervalError
+from common.settings import Settings
 from dags.penstock_dags.policy import BACKFILL_POOL, SOURCE_POOL
 
 WAREHOUSE_POOL: Final = "warehouse"
@@ -22,6 +23,20 @@ WAREHOUSE_POOL: Final = "warehouse"
 WAREHOUSE_SLOTS: Final = 4
 """Slots of that pool. To refine takes one; to build or publish takes all, so that a build runs alone: DuckDB has one
 writer, and the keys refined meanwhile wait for one build together. A pool with fewer slots never builds."""
+
+_SETTINGS: Final = Settings.load()
+
+WAREHOUSE_TASK: Final[dict[str, Any]] = {
+    "pool": WAREHOUSE_POOL,
+    "pool_slots": WAREHOUSE_SLOTS,
+    "queue": _SETTINGS.warehouse_queue,
+    "executor_config": {"pod_template_file": str(_SETTINGS.warehouse_pod_template)}
+    if _SETTINGS.warehouse_pod_template
+    else None,
+}
+"""Arguments of every task that builds or publishes. Candidate and releases are files of one machine: where Airflow has
+workers (Celery), only those of this queue get them; where every task has a pod (Kubernetes), theirs has the volume.
+Executors without queues or pods ignore it."""
 
 KEY_FORMAT: Final = "%Y-%m-%d"
 """A partition key is a calendar day in its source's time zone."""
@@ -73,17 +88,23 @@ RERUN_CLASS_BACKFILL: Final = (
 )
 """The same for the DAG that has no key of its own."""
 
+RERUN_CLASS_EVENTS: Final = (
+    "**Rerun class: backfill-safe by partition key.** A run starts runs that are named by what came: clear it at any "
+    "time, and what was started is found. What those do to their days is theirs, and safe in the same way."
+)
+"""The same for the DAG that only starts others."""
+
+RERUN_CLASS_NOW: Final = (
+    "**Rerun class: now.** It looks at what is wrong at the moment it runs, and a second look at the same changes "
+    "nothing: clear it at any time, or let it be; the next look finds the same."
+)
+"""The same for the DAG that is about no day."""
+
+WATCH: Final = "watch"
+"""Task that brings incidents in step at the end of a run, whatever became of the other tasks. It is a teardown: the run
+is as good or bad as the tasks before it."""
+
 __all__ = ["BACKFILL_POOL", "SOURCE_POOL"]
-
-
-def raw_asset(source: str) -> Asset:
-    """The asset that says: every table of ``source`` is published in the raw lake for the event's partition key."""
-    return Asset(name=f"raw.{source}", uri=f"penstock://lake/raw/{source}", group="raw")
-
-
-def release_asset() -> Asset:
-    """The asset that says: a new release of the warehouse is current."""
-    return Asset(name="warehouse.release", uri="penstock://warehouse/release", group="warehouse")
 
 
 def require_key(partition_key: str | None, dag_id: str) -> str:

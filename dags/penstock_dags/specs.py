@@ -20,12 +20,32 @@ from typing import Any
 
 import yaml
 
-from common.errors import SpecError
+from common.errors import SettingsError, SpecError
+from common.hashing import digest
 from common.intervals import parse_day, zone
 from common.settings import Settings
+from penstock.lineage_names import source_name
 
 _DAILY = re.compile(r"[0-5]?\d (?:[01]?\d|2[0-3]) \* \* \*")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class TableOutline:
+    """What the scheduler has to know of a table.
+
+    Attributes:
+        mode: its mode.
+        lineage: namespace and name of the table in its source, as lineage events have them; None while no setting says
+            where the source is (a connection that only Airflow keeps is not asked for while DAGs are read).
+        events: the spec's ``events``.
+        version: digest of what the spec says of a table that has events: a trigger of another version is another one.
+    """
+
+    mode: str
+    lineage: tuple[str, str] | None
+    events: Mapping[str, Any]
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,7 @@ class SourceSchedule:
         end_day: first partition key that will never be there, or None: the source is live.
         owner: who answers for it.
         description: one sentence.
-        tables: table name -> its mode.
+        outlines: table name -> what is to be known of it.
     """
 
     name: str
@@ -52,7 +72,12 @@ class SourceSchedule:
     end_day: date | None
     owner: str
     description: str
-    tables: Mapping[str, str]
+    outlines: Mapping[str, TableOutline]
+
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """Table name -> its mode."""
+        return {name: outline.mode for name, outline in self.outlines.items()}
 
     @property
     def dag_id(self) -> str:
@@ -84,11 +109,12 @@ def load_schedules(folder: Path | None = None) -> list[SourceSchedule]:
     Raises:
         SpecError: a spec without what a schedule needs; the message names the file.
     """
-    folder = folder or Settings.load().sources
-    return sorted((_read(path) for path in folder.glob("*.yml")), key=lambda schedule: schedule.name)
+    settings = Settings.load()
+    folder = folder or settings.sources
+    return sorted((_read(path, settings) for path in folder.glob("*.yml")), key=lambda schedule: schedule.name)
 
 
-def _read(path: Path) -> SourceSchedule:
+def _read(path: Path, settings: Settings) -> SourceSchedule:
     try:
         spec = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - the C twin of SafeLoader
     except yaml.YAMLError as error:
@@ -103,7 +129,7 @@ def _read(path: Path) -> SourceSchedule:
             end_day=_day(spec.get("end_date")),
             owner=spec["owner"],
             description=" ".join(str(spec.get("description", "")).split()),
-            tables={table["name"]: str(table["mode"]) for table in spec["tables"]},
+            outlines=_outlines(spec, settings),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SpecError(
@@ -127,6 +153,30 @@ def _read(path: Path) -> SourceSchedule:
             remedy="choose a time that every day has, for example '0 9 * * *'",
         )
     return schedule
+
+
+def _outlines(spec: Mapping[str, Any], settings: Settings) -> dict[str, TableOutline]:
+    try:
+        url = settings.connection(spec["connection"]).get_secret_value()
+    except SettingsError:
+        url = None
+    return {
+        table["name"]: TableOutline(
+            str(table["mode"]),
+            source_name(
+                url,
+                spec["kind"],
+                table=table.get("source_name") or table["name"],
+                schema=table.get("schema", "public"),
+                path=(table.get("objects") or {}).get("path"),
+            )
+            if url
+            else None,
+            table.get("events") or {},
+            digest(spec["connection"], table) if table.get("events") else "",
+        )
+        for table in spec["tables"]
+    }
 
 
 @cache  # most sources share a time and a zone, and a thousand days a source are most of what parsing would cost

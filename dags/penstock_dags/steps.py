@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
+from dags.penstock_dags.accounted import accounted
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
@@ -34,6 +35,7 @@ def give_way() -> None:
     os.nice(10)
 
 
+@accounted
 def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
     """Load one table of one source for one partition key; its receipt.
 
@@ -41,7 +43,7 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     those that did not change cost one read and no commit.
     """
     pipeline = pipeline_for({connection})
-    with _refusals_recorded(pipeline), pipeline.reading(source) as reader:
+    with _refusals_recorded(pipeline), pipeline.reading(source, key) as reader:
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
@@ -101,11 +103,12 @@ def _reconcile_source(pipeline: Pipeline, source: str, table: str, receipt: Rece
     spec = pipeline.source(source)
     described = spec.table(table)
     seen = frozenset({receipt.attempt})
-    lines = with_source(pipeline, spec, described, [receipt.key], reader, columns=described.partitioned, seen=seen)
-    for line in lines:
-        found = "equal" if line.is_equal else "DIFFERENT"
-        log.info("reconciled: %s and %s, %s: %s", line.left, line.right, line.interval, found)
-    require_equal(lines)
+    with pipeline.failures.noting("reconcile", source=source, table=spec.raw(table), key=receipt.key):
+        lines = with_source(pipeline, spec, described, [receipt.key], reader, columns=described.partitioned, seen=seen)
+        for line in lines:
+            found = "equal" if line.is_equal else "DIFFERENT"
+            log.info("reconciled: %s and %s, %s: %s", line.left, line.right, line.interval, found)
+        require_equal(lines)
 
 
 def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
@@ -116,21 +119,29 @@ def _reconcile_deletes(pipeline: Pipeline, source: str, table: str) -> None:
         log.info("deletes: %d rows of %s marked", found.marked, found.table)
 
 
-def totals(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an asset event carries: the row account of all tables together, and each table's state."""
-    return {
-        **{count: sum(int(receipt[count]) for receipt in receipts) for count in ("rows_in", *_COUNTS)},
-        "states": {str(receipt["table"]): str(receipt["state"]) for receipt in receipts},
-    }
+def changes_refined(receipts: Sequence[Mapping[str, Any]], key: str | None) -> bool:
+    """Whether a refined table that is made from one of the raw tables that changed has the key already."""
+    from lake.paths import TableId
+
+    raw = {receipt["table"] for receipt in receipts if receipt["state"] == "published"}
+    if key is None or not raw:
+        return False
+    pipeline = pipeline_for(set())
+    return any(
+        key in pipeline.lake.live_attempts(TableId("refined", name), key)
+        for name, table in pipeline.refined_tables().items()
+        if raw & set(table.inputs.values())
+    )
 
 
+@accounted
 def refine(key: str) -> list[dict[str, Any]]:
     """Refine every table for one partition key, and earlier keys whose raw rows changed late; the receipts.
 
     One table's failure does not keep the others from being published: all are tried, then the first error is raised
     with the others as notes, one that cannot heal before one that may.
     """
-    from lake.paths import WHOLE
+    from lake.paths import WHOLE, TableId
     from penstock.reconcile import in_lake, require_equal
     from transformations.refine import REFINED
 
@@ -141,9 +152,9 @@ def refine(key: str) -> list[dict[str, Any]]:
                 receipt = pipeline.refine(table, each)
                 if receipt is not None:
                     receipts.append(_reference(receipt))
-            require_equal(
-                in_lake(pipeline, table, [key if refined.partitioned else WHOLE], columns=refined.partitioned)
-            )
+            own = key if refined.partitioned else WHOLE
+            with pipeline.failures.noting("reconcile", table=TableId("refined", table), key=own):
+                require_equal(in_lake(pipeline, table, [own], columns=refined.partitioned))
         except PenstockError as error:
             log.error("refining %s for %s failed: %s", table, key, error)  # noqa: TRY400 - raised below
             errors.append(error)
@@ -156,6 +167,7 @@ def refine(key: str) -> list[dict[str, Any]]:
     return receipts
 
 
+@accounted
 def build() -> str | None:
     """Build a candidate from everything that changed since the last release; its id, or None: nothing changed."""
     candidate = pipeline_for(set()).build()
@@ -166,6 +178,7 @@ def build() -> str | None:
     return candidate.id
 
 
+@accounted
 def publish(candidate_id: str) -> dict[str, Any]:
     """Make a candidate the current release; a reference to the release.
 
@@ -188,6 +201,37 @@ def publish(candidate_id: str) -> dict[str, Any]:
     return {"candidate": candidate_id, "release": release.id, "models": _models(release.manifest)}
 
 
+def watch(dag_id: str, run_id: str, states: Mapping[str, str]) -> None:
+    """Bring incidents in step at the end of a run; it fails nothing.
+
+    Args:
+        dag_id: the DAG.
+        run_id: its run.
+        states: by task, with its map index, the state it ended in. One that failed and left no word in the lake was
+            killed, ran out of memory or of time.
+    """
+    from penstock.incidents import note_deaths, try_to_sync
+
+    pipeline = pipeline_for(set())
+    note_deaths(pipeline, dag_id, run_id, [task for task, state in states.items() if state == "failed"])
+    for notice in try_to_sync(pipeline):
+        log.warning("%s", notice)
+
+
+def check_incidents() -> None:
+    """Look now, whether anything runs or not: what never came is noticed, what waited for the morning is told."""
+    from penstock.incidents import sync
+
+    pipeline = pipeline_for(set())
+    _record(pipeline)
+    found = sync(pipeline)
+    log.info(
+        "opened %s, resolved %s, %d open, %d messages", found.opened, found.resolved, len(found.open), found.messages
+    )
+    for each in found.undelivered:
+        log.warning("not delivered: %s", each)
+
+
 def _models(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What became of each model of a build: its status, rows and seconds."""
     nodes = manifest.get("models", {}).get("nodes", ())
@@ -205,8 +249,10 @@ def _reconcile_release(pipeline: Pipeline) -> None:
     from penstock.reconcile import SAMPLE, in_lake, require_equal, sampled
 
     for name in FACTS:
-        keys = list(pipeline.lake.live_attempts(TableId("refined", name)))
-        require_equal(in_lake(pipeline, name, sampled(keys, SAMPLE, pipeline.run_id)))
+        refined = TableId("refined", name)
+        keys = list(pipeline.lake.live_attempts(refined))
+        with pipeline.failures.noting("reconcile", table=refined):
+            require_equal(in_lake(pipeline, name, sampled(keys, SAMPLE, pipeline.run_id)))
 
 
 def _reference(receipt: Receipt) -> dict[str, Any]:

@@ -5,6 +5,7 @@ JSON Schema for editors is generated from these models (``ingestion/sources/sche
 """
 
 from ingestion.spec.columns import ColumnSpec
+from ingestion.spec.events import Events, Queue
 from ingestion.spec.objects import Objects
 from ingestion.spec.policies import Coverage, Cursor, Drift, Freshness, Volume, Window
 from ingestion.spec.source import SourceSpec, json_schema, json_schema_text, load_source, load_sources
@@ -15,8 +16,10 @@ __all__ = [
     "Coverage",
     "Cursor",
     "Drift",
+    "Events",
     "Freshness",
     "Objects",
+    "Queue",
     "SourceSpec",
     "TableSpec",
     "Volume",

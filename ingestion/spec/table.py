@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ingestion.spec.columns import ColumnSpec
+from ingestion.spec.events import Events
 from ingestion.spec.objects import Objects
 from ingestion.spec.policies import Coverage, Cursor, Deletes, Drift, ForeignKey, Freshness, Late, Volume, Window
 from ingestion.spec.words import Identifier, Name, SpecModel
@@ -59,6 +60,7 @@ class TableSpec(SpecModel):
     history: bool = Field(default=False, description="Keep every version of each row in a table of its own.")
     freshness: Freshness | None = None
     foreign_keys: tuple[ForeignKey, ...] = Field(default=(), description="References to tables of the same source.")
+    events: Events | None = None
     owner: str | None = None
     columns: tuple[ColumnSpec, ...] = Field(min_length=1)
 
@@ -84,6 +86,8 @@ class TableSpec(SpecModel):
         if self.version_column and self.version_column not in by_name:
             raise ValueError(f"version_column names {self.version_column!r}, which is not among the columns")
         self._check_mode(by_name)
+        if self.events is not None and self.events.watch and self.objects is None:
+            raise ValueError("'events: {watch: bucket}' needs 'objects:': a database tells of its rows by a queue")
         if self.objects is not None and "key_changed" in self.on_drift.model_fields_set:
             raise ValueError("on_drift: objects have no key that could change: leave key_changed out")
         return self

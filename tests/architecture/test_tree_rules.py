@@ -14,7 +14,10 @@ from tests.architecture.source_tree import PACKAGES, ROOT, files, modules, name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-ADDRESSES = {"127.0.0.1", "localhost", "host", "stations", "www.apache.org", "www.w3.org", "openlineage.io"}
+SERVICES = {"api-server", "object-store", "penstock-api-server"}
+"""Hosts inside what ``deploy/`` describes."""
+
+ADDRESSES = SERVICES | {"127.0.0.1", "localhost", "host", "stations", "www.apache.org", "www.w3.org", "openlineage.io"}
 """Hosts that an address in the tree may name, besides those reserved for examples."""
 
 FOREIGN_PATH = re.compile(r"(?<![\w.{}/-])/(?:home|Users|root|work|workspace|mnt)/[A-Za-z0-9_]")

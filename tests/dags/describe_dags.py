@@ -41,6 +41,8 @@ def describe_task(task: Any) -> dict[str, Any]:
         "map_index_template": task.map_index_template if mapped else None,
         "upstream": sorted(task.upstream_task_ids),
         "pool": task.pool,
+        "queue": task.queue,
+        "executor_config": task.executor_config,
         "pool_slots": task.pool_slots,
         "priority_weight": task.priority_weight,
         "owner": task.owner,
@@ -49,6 +51,20 @@ def describe_task(task: Any) -> dict[str, Any]:
         "execution_timeout_s": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "decisions": decisions(policy),
         "outlets": sorted(outlet.name for outlet in task.outlets),
+        "inlets": sorted(inlet.name for inlet in task.inlets),
+    }
+
+
+def waits_for(condition: Any) -> Any:
+    """An asset's name, or ``{"all": [...]}``, ``{"any": [...]}``."""
+    if condition is None:
+        return []
+    if not hasattr(condition, "objects"):
+        return condition.name
+    return {
+        type(condition).__name__.removeprefix("SerializedAsset").removeprefix("Asset").lower(): [
+            waits_for(each) for each in condition.objects
+        ]
     }
 
 
@@ -79,9 +95,7 @@ def describe(dag: Any) -> dict[str, Any]:
         "time_zone": str(getattr(dag.timetable, "timezone", "")),
         "start": dag.start_date.isoformat() if dag.start_date else None,
         "end": dag.end_date.isoformat() if dag.end_date else None,
-        "waits_for": sorted(asset.name for asset in condition.objects)
-        if (condition := getattr(dag.timetable, "asset_condition", None))
-        else [],
+        "waits_for": waits_for(getattr(dag.timetable, "asset_condition", None)),
         "params": {name: dag.params[name] for name in dag.params},
         "tasks": {task.task_id: describe_task(task) for task in dag.tasks},
     }

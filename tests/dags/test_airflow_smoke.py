@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gzip
 import json
 import os
 import shutil
@@ -13,38 +15,79 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psutil
 import pytest
 
 from common.errors import TerminalError, UsageError
 from common.settings import Settings
+from ingestion.objects.client import Bucket
 from lake.paths import TableId
 from penstock import backfill_airflow
 from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun, wait_for
 from penstock.backfill_plan import Wish
 from penstock.backfill_run import run_backfill
 from penstock.build import pin_lake
+from penstock.costs import account
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import port_is_free
 from penstock.pipeline import Pipeline
 from penstock.run import run as run_days
 from penstock.scheduler import Scheduler
+from tests.integration.penstock.collector import Collector, collecting
+from tests.nats_server import PASSWORD, NatsServer, running_nats
 from warehouse.releases import Releases
 
+ROOT = Path(__file__).resolve().parents[2]
 INGEST = ("ingest_flightops", "ingest_stations")
 BUILD = "build_warehouse"
 BACKFILL = "backfill"
-DAGS = (*INGEST, BUILD, BACKFILL)
+EVENTS = "ingest_on_events"
+DAGS = (*INGEST, BUILD, BACKFILL, EVENTS)
+QUEUE = "queue: {connection: bus, stream: IN, subject: in.days, dead_letter: dead.days}"
+LAST = "2013-12-31"
+"""The last day of flights, of which the demo's bucket has no object."""
 
 
 @pytest.fixture(scope="module")
-def scheduler(services: EmbeddedServices) -> Iterator[Scheduler]:
-    """Airflow with every DAG unpaused. Only the bucket is in the environment; the database is an Airflow connection."""
+def collector() -> Iterator[Collector]:
+    """What Airflow and its tasks send their spans to."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS server with two empty streams."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+
+        async def make() -> None:
+            async with server.client() as stream:
+                await stream.add_stream(name="IN", subjects=["in.>"])
+                await stream.add_stream(name="DEAD", subjects=["dead.>"])
+
+        asyncio.run(make())
+        yield server
+
+
+@pytest.fixture(scope="module")
+def scheduler(services: EmbeddedServices, bus: NatsServer, collector: Collector) -> Iterator[Scheduler]:
+    """Airflow with every DAG unpaused. Only bucket and queue are in the environment; the database is a connection.
+
+    The specs are the bundled ones, with a watch on the bucket from the day of which it has nothing, and a queue.
+    """
     # Not pytest's own temporary folder: it has no place for a database that is still being written at the end.
     home = Path(tempfile.mkdtemp(prefix="penstock-airflow-"))
-    airflow = Scheduler(home, environment={"PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"]})
+    environment = {
+        "PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"],
+        "PENSTOCK_CONNECTIONS__BUS": bus.url,
+        "PENSTOCK_SOURCES": str(_specs_with_events(home / "sources")),
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+    }
+    airflow = Scheduler(home, triggers=True, environment=environment)
     try:
         airflow.start()
         api = airflow.api
@@ -65,7 +108,8 @@ def api(scheduler: Scheduler) -> AirflowApi:
 
 @pytest.fixture(scope="module")
 def pipeline(scheduler: Scheduler, services: EmbeddedServices) -> Pipeline:
-    return Pipeline(Settings.load({}, home=scheduler.home, connections=services.connections))
+    home = scheduler.home
+    return Pipeline(Settings.load({}, home=home, sources=home / "sources", connections=services.connections))
 
 
 def test_all_components_listen_on_the_loopback_address_only(scheduler: Scheduler) -> None:
@@ -102,9 +146,32 @@ def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset
     (build,) = [task for task in api.task_instances(BUILD, run.run_id) if task.task_id == "build"]
     assert "fct_flights: success, 842 rows" in api.log(build)
     events = api.call("GET", "/api/v2/assets/events?source_dag_id=build_warehouse")["asset_events"]
-    models = {model["name"]: model for model in events[0]["extra"]["models"]}
-    assert models["fct_flights"]["rows"] == 842
+    told = {event["name"]: event["extra"] for event in events}
+    models = {model["name"]: model for model in told["warehouse.release"]["models"]}
+    assert models["fct_flights"]["rows"] == told["warehouse.fct_flights"]["rows"] == 842
     assert models["mart_weather_delay"]["seconds"] > 0
+    assert told["warehouse.mart_weather_delay"]["seconds"] > 0
+    assert told["refined.flights"]["published"] == 842
+    raw = api.call("GET", "/api/v2/assets/events?source_dag_id=ingest_flightops")["asset_events"]
+    assert {event["name"]: event["extra"]["rows_in"] for event in raw}["raw.flightops__flights"] == 842
+
+
+def test_what_a_task_does_is_part_of_airflows_span_of_it_and_its_cost_is_kept(
+    scheduler: Scheduler, api: AirflowApi, pipeline: Pipeline, collector: Collector
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    batches = {s.trace_id: s for s in collector.spans if s.name.startswith("ingest raw.flightops__")}
+    by_id = {span.span_id: span for span in collector.spans}
+    tasks = [by_id[by_id[batch.parent_id].parent_id] for batch in batches.values()]
+    assert {task.attributes["airflow.dag_run.run_id"] for task in tasks} == {run.run_id}
+    assert {task.trace_id for task in tasks} == set(batches)
+    logs = [path.read_text() for path in (scheduler.logs / "tasks").glob("dag_id=ingest_flightops/**/*.log")]
+    told = [json.loads(line) for log in logs for line in log.splitlines() if '"table":' in line]
+    assert {line["table"] for line in told if line.get("trace_id") in batches} == {
+        f"raw.flightops__{name}" for name in ("flights", "planes", "airlines", "airports")
+    }
+    used = {(row["stage"], row["step"]) for row in account(pipeline, "stage")}
+    assert {("ingest", "extract"), ("refine", "refine"), ("warehouse", "models")} <= used
 
 
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
@@ -180,6 +247,55 @@ def test_a_paused_backfill_starts_nothing_and_a_cancelled_one_ends_and_is_not_fo
     assert backfill_airflow.find(api, wish) is None
 
 
+def test_a_new_object_is_ingested_without_the_schedule_and_a_later_one_reopens_the_day(
+    api: AirflowApi, pipeline: Pipeline, services: EmbeddedServices
+) -> None:
+    with Bucket.open(services.connections["stations"]) as bucket, _removed(bucket, f"date={LAST}"):
+        rows = _put_weather(bucket, "EWR")
+        [first] = _succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=180))
+        weather = TableId("raw", "stations__weather")
+        assert _rows(pipeline, weather, LAST) == rows
+        api.trigger("ingest_flightops", partition_key=LAST)
+        [build] = _succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120))
+        since = datetime.now(UTC)
+        rows += _put_weather(bucket, "LGA")
+        [second] = _succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=120, since=since))
+        assert _rows(pipeline, weather, LAST) == rows
+        [again] = _succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120, since=since))
+        assert len({first.run_id, second.run_id, build.run_id, again.run_id}) == 4
+        assert _rows(pipeline, TableId("refined", "weather"), LAST) == rows
+        assert len(api.runs(EVENTS)) == 2, "each object is told once"
+
+
+def test_a_message_on_the_queue_is_ingested_and_acknowledged_and_twice_the_same_is_one_batch(
+    api: AirflowApi, pipeline: Pipeline, bus: NatsServer
+) -> None:
+    flights, since = TableId("raw", "flightops__flights"), datetime.now(UTC)
+    before = len(pipeline.lake.load(flights).snapshots())
+
+    async def put(*bodies: bytes) -> None:
+        async with bus.client() as stream:
+            for body in bodies:
+                await stream.publish("in.days", body)
+
+    async def left() -> tuple[int, int]:
+        async with bus.client() as stream:
+            consumer = await stream.consumer_info("IN", "penstock")
+            kept = (await stream.stream_info("DEAD")).state.messages
+        return int(consumer.num_pending) + int(consumer.num_ack_pending), int(kept)
+
+    message = b'{"source": "flightops", "table": "flights", "interval": "2013-07-04"}'
+    asyncio.run(put(message, b"not json", message))
+    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
+    asyncio.run(put(message))
+    assert wait_for(lambda: asyncio.run(left()) == (0, 1), 120)
+    assert wait_for(lambda: all(run.state in FINISHED for run in api.runs(EVENTS)), 120)
+    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
+    assert _rows(pipeline, flights, "2013-07-04") == 737
+    assert len(pipeline.lake.load(flights).snapshots()) == before + 1
+    assert api.runs(BUILD, since=since) == [], "the scheduled run of the day will announce it"
+
+
 def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None:
     body: dict[str, object] = {"logical_date": None, "conf": {}}
     run_id = api.call("POST", "/api/v2/dags/ingest_stations/dagRuns", body)["dag_run_id"]
@@ -212,9 +328,10 @@ def test_the_modules_were_loaded_once_before_the_workers_were_forked(scheduler: 
 def test_the_password_of_a_source_is_in_no_log(scheduler: Scheduler, services: EmbeddedServices) -> None:
     password = unquote(urlsplit(services.connections["flightops"]).password or "")
     assert password
+    secrets = [password, PASSWORD, quote(PASSWORD, safe="")]
     texts = [path.read_text(errors="replace") for path in scheduler.logs.rglob("*.log")]
     assert len(texts) > len(DAGS)
-    assert not any(password in text for text in texts)
+    assert not any(secret in text for text in texts for secret in secrets)
 
 
 def test_another_process_stops_everything_and_nothing_is_left(scheduler: Scheduler) -> None:
@@ -236,6 +353,39 @@ def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(tmp_p
         broken.start()
     assert broken.processes() == []
     assert not broken.is_running()
+
+
+def _specs_with_events(folder: Path) -> Path:
+    folder.mkdir()
+    watch = f'watch: bucket, poll_interval_s: 1, from: "{LAST}"'
+    for spec in (ROOT / "ingestion" / "sources").glob("*.yml"):
+        text = spec.read_text()
+        text = text.replace(
+            "    cursor: {column: time_hour", f"    events: {{{QUEUE}}}\n    cursor: {{column: time_hour"
+        )
+        text = text.replace(f"      to: {LAST}\n", "      to: 2014-01-01\n")
+        text = text.replace("    coverage:\n", f"    events: {{{watch}, {QUEUE}}}\n    coverage:\n")
+        (folder / spec.name).write_text(text)
+    return folder
+
+
+def _put_weather(bucket: Bucket, origin: str) -> int:
+    """Put the observations of the day before as those of the last day; their number."""
+    lines = gzip.decompress(bucket.read(f"weather/origin={origin}/date=2013-12-30.csv.gz")).decode()
+    moved = lines.replace("2013-12-30", LAST).replace(f"{origin},2013,12,30,", f"{origin},2013,12,31,")
+    bucket.put(f"weather/origin={origin}/date={LAST}.csv.gz", gzip.compress(moved.encode()))
+    return len(lines.splitlines()) - 1
+
+
+@contextlib.contextmanager
+def _removed(bucket: Bucket, ending: str) -> Iterator[None]:
+    """The session's bucket is lent: what was put there is removed."""
+    try:
+        yield
+    finally:
+        for found in list(bucket.objects("weather/")):
+            if ending in found.key:
+                bucket.delete(found.key)
 
 
 def _backfill(api: AirflowApi, keys: list[str]) -> list[Run]:

@@ -12,19 +12,37 @@ import pytest
 
 from common.settings import process_environment
 from dags.penstock_dags.specs import load_schedules
+from ingestion.spec import load_sources
 from penstock.backfill_plan import Wish
 from penstock.scheduler import pools
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "ingestion" / "sources"
 INGEST = ("ingest_flightops", "ingest_stations")
-HEAVY = {"boto3", "dbt", "duckdb", "great_expectations", "numpy", "pandas", "polars", "pyarrow", "pyiceberg"}
+RAW = {
+    f"ingest_{name}": [str(spec.raw(table.name)) for table in spec.tables]
+    for name, spec in load_sources(SOURCES).items()
+}
+HEAVY = {"nats", "boto3", "dbt", "duckdb", "great_expectations", "numpy", "pandas", "polars", "pyarrow", "pyiceberg"}
+
+
+EVENTS = "events: {watch: bucket, queue: {connection: bus, stream: IN, subject: in.shop, dead_letter: dead.shop}}"
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What parsing the DAG folder gave; see ``describe_dags.py``."""
-    environment = process_environment(AIRFLOW_HOME=str(tmp_path_factory.mktemp("airflow")))
-    environment.pop("PENSTOCK_SOURCES", None)
+    """What parsing the DAG folder gave (``describe_dags.py``), with the bundled specs, one of which has events."""
+    sources = tmp_path_factory.mktemp("sources")
+    for spec in SOURCES.glob("*.yml"):
+        text = spec.read_text()
+        (sources / spec.name).write_text(text.replace("    coverage:", f"    {EVENTS}\n    coverage:"))
+    environment = process_environment(
+        AIRFLOW_HOME=str(tmp_path_factory.mktemp("airflow")),
+        PENSTOCK_HOME=str(sources / "state"),
+        PENSTOCK_SOURCES=str(sources),
+        PENSTOCK_CONNECTIONS__FLIGHTOPS="postgresql://reader:hunter2@db.example/flightops",
+        PENSTOCK_CONNECTIONS__STATIONS="s3://AK:hunter2@stations?endpoint=http://127.0.0.1:8333",
+    )
     command = [sys.executable, str(Path(__file__).with_name("describe_dags.py")), str(ROOT / "dags")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -36,14 +54,16 @@ def test_every_dag_file_can_be_imported(seen: dict[str, Any]) -> None:
     assert seen["import_errors"] == {}
 
 
-def test_there_is_one_ingest_dag_per_source_spec_one_build_and_one_for_backfills(seen: dict[str, Any]) -> None:
+def test_there_is_one_ingest_dag_per_source_spec_and_one_of_each_other_kind(seen: dict[str, Any]) -> None:
     files = {dag_id: dag["file"] for dag_id, dag in seen["dags"].items()}
     assert files == {
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
+        "ingest_on_events": "ingest_on_events.py",
+        "watch_incidents": "watch_incidents.py",
     }
-    assert set(INGEST) == {f"ingest_{spec.stem}" for spec in (ROOT / "ingestion" / "sources").glob("*.yml")}
+    assert set(INGEST) == {f"ingest_{spec.stem}" for spec in SOURCES.glob("*.yml")}
 
 
 def test_parsing_costs_less_than_two_cpu_seconds(seen: dict[str, Any]) -> None:
@@ -57,7 +77,8 @@ def test_parsing_loads_nothing_heavy(seen: dict[str, Any]) -> None:
 def test_every_dag_says_what_it_does_and_what_a_rerun_does(seen: dict[str, Any]) -> None:
     for dag_id, dag in seen["dags"].items():
         assert dag["description"], dag_id
-        assert "Rerun class: backfill-safe by partition key" in dag["doc_md"], dag_id
+        rerun_class = "now" if dag_id == "watch_incidents" else "backfill-safe by partition key"
+        assert f"Rerun class: {rerun_class}." in dag["doc_md"], dag_id
         assert "penstock" in dag["tags"], dag_id
 
 
@@ -98,6 +119,14 @@ def test_one_task_at_a_time_builds_or_publishes(seen: dict[str, Any]) -> None:
     assert tasks["publish"]["priority_weight"] > tasks["build"]["priority_weight"] > tasks["refine"]["priority_weight"]
 
 
+def test_what_builds_or_publishes_has_a_queue_of_its_own(seen: dict[str, Any]) -> None:
+    queues = {task_id: task["queue"] for task_id, task in _tasks(seen)}
+    apart = {"build_warehouse.build", "build_warehouse.publish", "backfill.build", "backfill.publish"}
+    assert {task_id for task_id, queue in queues.items() if queue == "warehouse"} == apart
+    assert {queue for task_id, queue in queues.items() if task_id not in apart} == {"default"}
+    assert not any(task["executor_config"] for _, task in _tasks(seen))
+
+
 def test_a_backfill_shares_no_pool_with_live_runs_but_that_of_the_one_warehouse_and_is_last_there(
     seen: dict[str, Any],
 ) -> None:
@@ -126,9 +155,9 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
     for dag_id in INGEST:
         tasks = seen["dags"][dag_id]["tasks"]
         announcing = [name for name, task in tasks.items() if task["outlets"]]
-        assert announcing == ["announce"]
-        assert tasks["announce"]["outlets"] == [dag_id.replace("ingest_", "raw.")]
-        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce"}
+        assert announcing == ["announce", "reopen"][: len(announcing)]
+        assert set(tasks["announce"]["outlets"]) == set(RAW[dag_id])
+        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen", "watch"}
 
 
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:
@@ -141,11 +170,33 @@ def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) ->
 def test_the_build_waits_for_every_source(seen: dict[str, Any]) -> None:
     build = seen["dags"]["build_warehouse"]
     assert build["timetable"] == "PartitionedAssetTimetable"
-    assert build["waits_for"] == [dag_id.replace("ingest_", "raw.") for dag_id in INGEST]
+    [of_all, reopened] = build["waits_for"]["any"]
+    assert sorted(of_all["all"]) == sorted(asset for assets in RAW.values() for asset in assets)
+    assert reopened == "raw.reopened"
+
+
+def test_only_sources_with_events_can_reopen_a_day(seen: dict[str, Any]) -> None:
+    reopening = {dag_id for dag_id in INGEST if "reopen" in seen["dags"][dag_id]["tasks"]}
+    assert reopening == {"ingest_stations"}
+    assert seen["dags"]["ingest_stations"]["tasks"]["reopen"]["outlets"] == ["raw.reopened"]
+
+
+def test_events_have_a_watcher_for_each_bucket_and_each_queue_on_assets_that_no_other_dag_names(
+    seen: dict[str, Any],
+) -> None:
+    events = seen["dags"]["ingest_on_events"]
+    assert events["waits_for"] == {"any": ["events.stations__weather", "events.bus__IN__penstock"]}
+    named = [asset for _, task in _tasks(seen) for asset in (*task["inlets"], *task["outlets"])]
+    assert not [asset for asset in named if asset.startswith("events.")]
+    assert not any(outline.events for source in load_schedules(SOURCES) for outline in source.outlines.values())
+
+
+def test_no_password_is_in_what_parsing_gives(seen: dict[str, Any]) -> None:
+    assert "hunter2" not in json.dumps(seen)
 
 
 def test_a_day_is_a_day_in_the_sources_own_time_zone(seen: dict[str, Any]) -> None:
-    for schedule in load_schedules(ROOT / "ingestion" / "sources"):
+    for schedule in load_schedules(SOURCES):
         dag = seen["dags"][schedule.dag_id]
         assert (dag["timetable"], dag["time_zone"]) == ("CronPartitionTimetable", schedule.time_zone)
 

@@ -36,6 +36,8 @@ from tests.command_line import CommandLine
 from tests.forked import Process
 from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
+from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
+from tests.integration.warehouse.test_doors import TRIALS as door_trials  # noqa: N811
 from warehouse.releases import Releases
 
 START, MISSING, AFTER, END = "2013-02-11", "2013-02-12", "2013-02-13", "2013-02-14"
@@ -219,7 +221,7 @@ TRIALS = [
 
 
 def test_every_point_there_is_has_a_trial() -> None:
-    others = {point for point, _ in (*versions_trials, *replay_trials)}
+    others = {point for point, _ in (*versions_trials, *replay_trials, *incidents_trials, *door_trials)}
     assert {point for _, point, _ in TRIALS} | others == set(POINTS)
 
 

@@ -101,7 +101,8 @@ def test_files_with_secrets_are_readable_by_their_owner_only(running: EmbeddedSe
     folder = running.home / "services"
     for name in ("connections.json", "state.json", "postgres/secrets.json", "s3/secrets.json", "s3/security.toml"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600, name
-    assert json.loads((folder / "connections.json").read_text()) == running.connections
+    written = json.loads((folder / "connections.json").read_text())
+    assert written == {**running.connections, **running.bi_connections}
 
 
 def test_no_secret_is_in_a_command_line_a_log_or_a_repr(running: EmbeddedServices) -> None:

@@ -15,8 +15,10 @@ from openlineage.client import event_v2, facet_v2, serde
 
 from common.errors import GateRefused, StateCorrupt, UnknownName
 from common.settings import Settings
+from dags.penstock_dags import assets
+from dags.penstock_dags.specs import load_schedules
 from penstock.embedded import EmbeddedServices
-from penstock.lineage import Graph, read_graph
+from penstock.lineage import Graph, graph_of, read_graph
 from penstock.lineage_events import Parent
 from penstock.pipeline import Pipeline
 from penstock.run import run
@@ -59,6 +61,22 @@ def test_every_published_batch_and_table_is_told_once_as_started_and_once_as_com
     marts += ["mart_daily_route_performance", "mart_weather_delay"]
     jobs = [*raw, *refined, *(f"build.{name}" for name in marts)]
     assert sorted(told) == sorted((job, kind) for job in jobs for kind in ("START", "COMPLETE"))
+
+
+def test_airflows_assets_are_called_as_lineage_calls_the_tables(
+    graph: Graph, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("flightops", "stations"):
+        url = pipeline.settings.connection(name).get_secret_value()
+        monkeypatch.setenv(f"PENSTOCK_CONNECTIONS__{name.upper()}", url)
+    sources = load_schedules(pipeline.settings.sources)
+    tables = [assets.source_asset(source, table) for source in sources for table in source.outlines]
+    tables += [asset for source in sources for asset in assets.raw_assets(source)]
+    tables += [*assets.refined_assets(), *assets.mart_assets()]
+    assert sorted(asset.name for asset in tables) == sorted(graph.tables)
+    for other in (assets.reopened_asset(), assets.release_asset()):
+        assert other.name.startswith(assets.NO_DATASETS)
+        assert other.name not in graph.tables
 
 
 def test_a_second_run_that_changes_nothing_tells_nothing(pipeline: Pipeline, folder: Path) -> None:
@@ -181,6 +199,25 @@ def test_a_line_that_was_cut_by_a_crash_is_left_out_and_damage_elsewhere_is_refu
     path.write_text(whole[:100] + "\n" + whole)
     with pytest.raises(StateCorrupt, match=":1 is no lineage event"):
         read_graph(copy)
+
+
+def test_hosts_that_share_a_lake_and_no_folder_share_its_lineage(services: EmbeddedServices, tmp_path: Path) -> None:
+    lake = {"stations": services.connections["stations"], "lake": services.connections["stations"]}
+
+    def host(name: str) -> Settings:
+        return Settings.load(
+            {},
+            home=tmp_path / name,
+            lake_uri="s3://stations/lineage-lake",
+            catalog_uri=f"sqlite:///{tmp_path / 'catalog.db'}",
+            connections={**services.connections, **lake},
+        )
+
+    Pipeline(host("one")).ingest("flightops", "airlines", DAY)
+    Pipeline(host("two")).ingest("flightops", "airports", DAY)
+    ours = {name for name, node in graph_of(host("three")).tables.items() if node.job}
+    assert ours == {"raw.flightops__airlines", "raw.flightops__airports"}
+    assert not (tmp_path / "three").exists()
 
 
 @pytest.fixture

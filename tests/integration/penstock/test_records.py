@@ -13,7 +13,7 @@ from common.errors import GateRefused
 from common.settings import Settings
 from lake import ops
 from lake.lake import Lake
-from lake.ops import GATE_RESULTS, LEDGER, OpsTable, declare_ops, ops_relation
+from lake.ops import COSTS, GATE_RESULTS, LEDGER, OpsTable, declare_ops, ops_relation
 from lake.publish import identify, publish
 from lake.verdicts import record_refusal
 from penstock.pipeline import Pipeline
@@ -78,6 +78,22 @@ def test_every_rule_of_every_batch_is_recorded_once_and_a_second_sync_commits_no
     again = record(pipeline(shop))
     assert (again.gate_results, again.ledger) == (0, 0)
     assert [shop.lake.snapshot_id(each.table) for each in ops.OPS_TABLES] == before
+
+
+def test_what_a_run_used_is_recorded_once_and_a_file_cut_off_by_a_crash_stops_nothing(shop: Bench) -> None:
+    run = pipeline(shop)
+    with run.work.batch("ingest", "raw.shop__orders", DAYS[0]), run.work.step("extract"):
+        pass
+    assert record(run).costs == 3
+    (kept,) = (Path(shop.settings.lake_uri) / "ops" / "usage").rglob("*.json")
+    kept.with_name(f"{'0' * 32}.json").write_text(kept.read_text()[:40])
+    assert record(pipeline(shop)).costs == 0
+    found = rows(shop, COSTS, "run_id, stage, step, table_name, partition_key, times")
+    assert found == [
+        ("run-of-the-test", "ingest", "extract", "raw.shop__orders", DAYS[0], 1),
+        ("run-of-the-test", "ingest", "rest", "raw.shop__orders", DAYS[0], 1),
+        ("run-of-the-test", "run", "other", "", "", 1),
+    ]
 
 
 def test_only_what_is_new_is_read(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

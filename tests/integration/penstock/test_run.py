@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from pydantic import SecretStr
 
 import penstock
 from common.errors import DataRejected, IntervalError, UnknownName
@@ -20,10 +21,13 @@ from lake.paths import TableId
 from lake.quarantine import quarantined
 from lake.views import lake_views
 from penstock import ledger
+from penstock.doors import current_release, publish_to_bi
 from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
+from penstock.psql import run_psql
 from penstock.run import RunReport, run
 from penstock.status import lake_tables, noticed
+from warehouse.lease import lease
 from warehouse.releases import Releases
 
 START, END = "2013-02-11", "2013-02-14"  # holds the one absurd wind speed, on the 12th
@@ -334,3 +338,35 @@ def test_the_import_of_the_command_line_costs_little() -> None:
     heavy = {"polars", "duckdb", "pyarrow", "pyiceberg", "great_expectations", "dbt", "pydantic", "boto3", "airflow"}
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in answer.stderr.splitlines()}
     assert loaded & heavy == set()
+
+
+def test_the_curated_tables_reach_the_bi_database_with_the_keys_and_words_of_their_contracts(
+    finished: tuple[Pipeline, RunReport], services: EmbeddedServices
+) -> None:
+    pipeline, report = finished
+    settings = pipeline.settings.model_copy(
+        update={"connections": {"bi": SecretStr(services.bi_connections["bi"])}, "bi_schema": "test_run"}
+    )
+    with lease(settings.warehouse) as held:
+        done = publish_to_bi(settings, current_release(settings), held)
+    assert done is not None
+    assert (done.release, done.carried, done.notices) == (report.release, (), ())
+    asked = """
+        select c.relname, (select count(*) from pg_index where indrelid = c.oid and indisprimary),
+            obj_description(c.oid) ~ 'Grain: one row per ', array_agg(col_description(c.oid, a.attnum)) @> array[null]
+        from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+        where c.relnamespace = 'test_run'::regnamespace and c.relkind = 'r' and c.relname not like '\\_%'
+        group by c.oid, c.relname order by 1;
+    """
+    url = services.bi_connections["bi_reader"]
+    found = run_psql(url, [asked.encode()])
+    assert [row[0] for row in found] == sorted(done.written)
+    assert {tuple(row[2:]) for row in found} == {("t", "f")}
+    assert {row[0] for row in found if row[1] == "1"} >= {"dim_carriers", "fct_flights", "mart_daily_route_performance"}
+    with penstock.connect(settings=settings) as warehouse:
+        for table, query in (
+            ("fct_flights", "select count(*), sum(departure_delay_min), count(distinct flight_id)"),
+            ("mart_daily_route_performance", "select count(*), sum(avg_arrival_delay_min), max(scheduled_on)"),
+        ):
+            [row] = run_psql(url, [f"{query} from test_run.{table};".encode()])
+            assert row == [str(value) for value in warehouse.execute(f"{query} from {table}").fetchall()[0]]

@@ -37,5 +37,5 @@ def leftovers(warehouse: Path) -> set[str]:
     published = {release.folder for release in Releases(warehouse).all()}
     found = {path for folder in ("releases", "candidates") for path in (warehouse / folder).glob("*")}
     found |= {path for path in warehouse.iterdir() if path.is_symlink() or path.is_file()}
-    kept = {warehouse / name for name in ("current", "fence", "lease.lock", "lease.json")}
+    kept = {warehouse / name for name in ("current", "fence", "lease.lock", "lease.json", "moves.jsonl", "identity")}
     return {path.relative_to(warehouse).as_posix() for path in found - kept if path.resolve() not in published}

@@ -1,0 +1,142 @@
+"""Doors that follow the current release: what is told to object storage and to the BI database once the pointer moved.
+
+The release is published by then. A door that fails does not take it back: it is reported, keeps what it showed before,
+and is brought in step by the next publishing or by its own command. Each door refuses a publisher whose lease is older
+than the one it was last changed under.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from common.errors import PenstockError, SettingsError, UnknownName
+from common.settings import Settings
+from penstock.psql import run_psql
+from transformations.dbt_contracts import contracts, model_meta
+from warehouse.bi import BiPublished, BiSchema
+from warehouse.lease import Lease, identity, lease
+from warehouse.releases import Release, Releases
+from warehouse.stored import stored_releases
+
+_LOG = logging.getLogger(__name__)
+BI_CONNECTION = "bi"
+"""Name of the connection that leads to the BI database; without one there is no such door."""
+LEASE_WAIT_S = 60.0
+"""How long to wait for a build before the pointer is moved back, or a door is brought in step."""
+
+
+def bring_in_step(settings: Settings, release: Release, held: Lease) -> None:
+    """Show the current release in every door there is.
+
+    Args:
+        settings: resolved settings.
+        release: the current release.
+        held: the lease under which the pointer was moved.
+
+    Side effects: see :func:`publish_to_store` and :func:`publish_to_bi`. What fails is logged with its remedy.
+    """
+    doors: tuple[tuple[str, str, Callable[[], Any]], ...] = (
+        ("store", "Object storage", lambda: publish_to_store(settings, release, held)),
+        ("bi", "The BI database", lambda: publish_to_bi(settings, release, held)),
+    )
+    for command, name, publish in doors:
+        try:
+            publish()
+        except PenstockError as error:
+            _LOG.warning(
+                "%s does not show release %s, which is published: %s Then run 'penstock %s publish'.",
+                name,
+                release.id,
+                error,
+                command,
+            )
+
+
+def roll_back(settings: Settings, release_id: str | None = None) -> Release:
+    """Point back to an earlier release, the one before the current by default, and show it in every door.
+
+    Raises:
+        UnknownName: no such release, or none before the current one.
+        LeaseHeld: a build is at work.
+        CommitConflict: the lease was lost.
+    """
+    with lease(settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+        release = Releases(settings.warehouse, held).rollback(release_id)
+        bring_in_step(settings, release, held)
+        return release
+
+
+def publish_to_store(settings: Settings, release: Release, held: Lease) -> bool:
+    """Put the release into object storage and make it current there. Returns False where the settings name none.
+
+    Raises:
+        SettingsError, CommitConflict, StateCorrupt, StoreUnavailable: see :meth:`StoredReleases.publish`.
+    """
+    stored = stored_releases(settings)
+    if stored is None:
+        return False
+    stored.publish(release, fence=held.fence, keep=settings.keep_releases)
+    return True
+
+
+def publish_to_bi(settings: Settings, release: Release, held: Lease, *, take_over: bool = False) -> BiPublished | None:
+    """Have the BI database show the release; None where the settings name none.
+
+    Raises:
+        PenstockError: see :meth:`BiSchema.publish`.
+    """
+    schema = bi_schema(settings)
+    if schema is None:
+        return None
+    done = schema.publish(release, fence=held.fence, take_over=take_over)
+    for notice in done.notices:
+        _LOG.warning("%s", notice)
+    return done
+
+
+def bi_schema(settings: Settings) -> BiSchema | None:
+    """The schema of the BI database; None where there is no connection of that name."""
+    try:
+        url = settings.connection(BI_CONNECTION)
+    except SettingsError:
+        return None
+    return BiSchema(
+        partial(run_psql, url.get_secret_value(), timeout_s=settings.statement_timeout_s),
+        schema=settings.bi_schema,
+        readers=settings.bi_readers,
+        warehouse=identity(settings.warehouse),
+    )
+
+
+def current_release(settings: Settings) -> Release:
+    """The current release of the warehouse folder, which is what doors are to show.
+
+    Raises:
+        UnknownName: nothing has been published yet.
+    """
+    current = Releases(settings.warehouse).current()
+    if current is None:
+        raise UnknownName("Nothing has been published yet.", remedy="run 'penstock run' or 'make demo'")
+    return current
+
+
+def marked_for_bi() -> Mapping[str, Any]:
+    """The models that go to the BI database and their keys, for a release's manifest.
+
+    All marts do, unless their YAML says ``config: {meta: {bi: false}}``. The first column that is both unique and not
+    null is the primary key, unless ``bi: {primary_key: [...]}`` names another; ``bi: {indexes: [[...], ...]}`` adds
+    indexes.
+
+    Raises:
+        SpecError: a model's YAML is none, or says something else there.
+    """
+    said, marked = model_meta(), {}
+    for name, contract in contracts().items():
+        own = said[name].bi
+        if own is not None:
+            key = [column.name for column in contract.columns if column.unique and column.not_null][:1]
+            marked[name] = {"primary_key": own.get("primary_key", key), "indexes": own.get("indexes", [])}
+    return marked

@@ -1,0 +1,86 @@
+"""The pieces of SQL that publishing to the BI database is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from lake.sql import identifier, literal
+
+CHANGED = "penstock: the schema has changed meanwhile"
+"""What the database says when it is no longer as it was looked at."""
+LOCKED_OUT = "penstock: the tables are in use"
+"""What it says when transactions had tables open all the time."""
+LOCK_WAIT_MS = 100
+"""How long one try to lock the tables waits, and so how long a reader may wait behind it."""
+_TRIES, _PAUSE_S = 5, 0.03
+
+SESSION = r"""\set VERBOSITY terse
+SET client_min_messages = warning;
+SET standard_conforming_strings = on;
+SET DateStyle = ISO;
+SET IntervalStyle = postgres;
+SET TimeZone = 'UTC';
+SET search_path = pg_catalog;
+"""
+MARK = re.compile(
+    r"Made by Penstock for schema (?P<schema>.+): (?P<state>next|current|retired), "
+    r"warehouse (?P<warehouse>\w+), fence (?P<fence>\d+), release (?P<release>\w+)\."
+)
+
+
+def mark_text(schema: str, state: str, warehouse: str, fence: int, release: str) -> str:
+    """The comment by which a schema of ours is known; :data:`MARK` reads it."""
+    return f"Made by Penstock for schema {schema}: {state}, warehouse {warehouse}, fence {fence}, release {release}."
+
+
+def copied(schema: str, table: str, lines: Iterable[bytes], columns: str = "") -> Iterator[bytes]:
+    """COPY a table's rows, frozen: visible to every snapshot, also to those from before."""
+    yield f"COPY {identifier(schema)}.{identifier(table)} {columns} FROM STDIN (FORMAT text, FREEZE);\n".encode()
+    yield from lines
+    yield b"\\.\n"
+
+
+def qualified(schema: str, names: Iterable[str]) -> str:
+    """Names of tables of a schema, quoted, as a list."""
+    return ", ".join(f"{identifier(schema)}.{identifier(name)}" for name in names)
+
+
+def unless(condition: str, message: str) -> str:
+    """A statement that fails with a message unless a condition holds."""
+    return (
+        f"DO $penstock$ BEGIN IF NOT ({condition}) THEN RAISE EXCEPTION {literal(message)}; END IF; END $penstock$;\n"
+    )
+
+
+def dropped(schema: str, tables: Sequence[str]) -> str:
+    """Drop a schema of ours and its tables, unless something else depends on them or has them open."""
+    drop = f"DROP TABLE {qualified(schema, tables)} RESTRICT; " if tables else ""
+    return (
+        f"DO $penstock$ BEGIN {drop}DROP SCHEMA {identifier(schema)} RESTRICT; "
+        "EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN NULL; END $penstock$;\n"
+    )
+
+
+def locked(schema: str, tables: Sequence[str]) -> str:
+    """Lock tables against all readers, in tries that give everything free again when one lock is not to be had.
+
+    So no reader waits long, and one that holds what we want while it wants what we hold gets it.
+    """
+    return (
+        f"DO $penstock$ BEGIN FOR try IN 1..{_TRIES} LOOP BEGIN "
+        f"LOCK TABLE {qualified(schema, tables)} IN ACCESS EXCLUSIVE MODE; RETURN; "
+        f"EXCEPTION WHEN lock_not_available OR deadlock_detected THEN PERFORM pg_sleep({_PAUSE_S}); END; END LOOP; "
+        f"RAISE EXCEPTION {literal(LOCKED_OUT)}; END $penstock$;\n"
+    )
+
+
+def granted(schema: str, readers: Sequence[str]) -> str:
+    """The statements that let roles read a schema's tables; a role that does not exist is made, without login."""
+    return "".join(
+        f"SELECT format('CREATE ROLE %I NOLOGIN', {literal(role)}) "
+        f"WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)}) \\gexec\n"
+        f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)};\n"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {identifier(schema)} TO {identifier(role)};\n"
+        for role in readers
+    )
