@@ -122,13 +122,15 @@ async def page(
 ) -> Response:
     """One page of rows as a JSON document."""
     opened = asked.release
-    cursor = opened.cursor()
+    cursor = opened.borrow()
     try:
         body, rows = await in_time(
             threads.queries, cursor, lambda: _page(cursor, opened, question, limit, dataset, with_cursor=with_cursor)
         )
-    finally:
-        cursor.close()
+    except BaseException:
+        cursor.close()  # it may still be at work
+        raise
+    opened.give_back(cursor)
     asked.rows, asked.cacheable = rows, True
     return Response(body, media_type="application/json")
 
@@ -158,7 +160,7 @@ async def stream(
     asked: Asked, threads: Threads, question: Question, kind: Format, *, limit: int | None, dataset: str
 ) -> Response:
     """All rows, chunk by chunk; the next chunk is made while one is sent, and no more than that."""
-    cursor = asked.release.cursor()
+    cursor = asked.release.borrow()
     encoded = None
 
     def begin() -> Iterator[bytes]:

@@ -61,6 +61,7 @@ class OpenRelease:
     def __init__(self, release: Release, policy: Policy, *, salt: str, memory_limit_mb: int, threads: int) -> None:
         self.release = release
         self.id = release.id
+        self._idle: list[duckdb.DuckDBPyConnection] = []
         self._instance = duckdb.connect(
             config={
                 "threads": threads,
@@ -97,9 +98,16 @@ class OpenRelease:
             )
         return found
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own for one query; close it."""
-        return self._instance.cursor()
+    def borrow(self) -> duckdb.DuckDBPyConnection:
+        """A connection for one query at a time; give it back, or close it if the query may still be at work."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._instance.cursor()
+
+    def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """The query of this connection has ended."""
+        self._idle.append(cursor)
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:

@@ -176,11 +176,12 @@ def test_a_revoked_token_is_refused_by_the_next_request(start: Callable[..., Ser
 
 def test_too_many_requests_are_told_when_to_come_again(start: Callable[..., Served]) -> None:
     served = start(requests_per_min=5)
-    answers = [served.get(ROWS) for _ in range(8)]
-    assert sorted(answer.status_code for answer in answers) in ([200] * 5 + [429] * 3, [200] * 8)
-    flood = [served.get(ROWS) for _ in range(8)]
-    assert problem(flood[-1], 429, "too_many_requests")
-    assert flood[-1].headers["retry-after"] == "60"
+    answers = [served.get(ROWS) for _ in range(16)]  # in two minutes at most
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) >= 6
+    for answer in refused:
+        problem(answer, 429, "too_many_requests")
+        assert answer.headers["retry-after"] == "60"
     assert served.get(ROWS, "reader").status_code == 200
 
 
