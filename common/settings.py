@@ -51,6 +51,9 @@ class Settings(BaseModel):
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
+    sweep_grace_h: float = Field(
+        default=24.0, ge=0, description="Hours for which files that nothing names stay; longer than any batch takes."
+    )
     releases_uri: str = Field(
         default="", description="Where releases also go, and readers find them: s3://bucket/prefix. Default: nowhere."
     )

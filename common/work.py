@@ -184,10 +184,9 @@ class Work:
         told = {"source": source, "table": table, "interval": interval, "stage": stage}
         if source:
             named["penstock.source"] = source
-        with self._scope(
-            Scope(What(stage, "rest", table, interval)), f"{stage} {table}", named | attributes, told
-        ) as s:
-            yield s
+        name = stage if stage == table else f"{stage} {table}"
+        with self._scope(Scope(What(stage, "rest", table, interval)), name, named | attributes, told) as scope:
+            yield scope
 
     @contextmanager
     def step(self, name: str, *, stage: str = "", **attributes: Any) -> Iterator[Scope]:

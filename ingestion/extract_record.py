@@ -117,6 +117,35 @@ def _read(path: Path, lock: int) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
+def left_records(home: Path) -> list[tuple[Path, str]]:
+    """Records that killed extracts have left: the lock file, and the attempt whose files they would be continued with.
+
+    Side effects: each record's lock is held for a moment.
+    """
+    found = []
+    for lock in sorted((home / "extracts").glob("*/*.lock")):
+        descriptor = _acquire(lock) if lock.exists() else None
+        if descriptor is not None:
+            content = _read(lock.with_suffix(".json"), descriptor) or {}
+            os.close(descriptor)
+            found.append((lock, str(content.get("attempt", ""))))
+    return found
+
+
+def drop_left_record(lock: Path) -> bool:
+    """Forget what a killed extract has left: its interval is then read from its beginning. Whether it was there.
+
+    Side effects: the record and its lock file are removed, unless a process holds the lock.
+    """
+    descriptor = _acquire(lock) if lock.exists() else None
+    if descriptor is None:
+        return False
+    lock.with_suffix(".json").unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
+    os.close(descriptor)
+    return True
+
+
 _UNFINISHED = "tmp_"
 """What DuckDB puts before a local file's name until it is complete."""
 

@@ -196,9 +196,7 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
         return []
     files = _LIVE.get(snapshot.manifest_list)
     if files is None:
-        files = tuple(
-            file for manifest in manifests(snapshot, table.io) for file in _manifest_files(_Cached(manifest, table.io))
-        )
+        files = tuple(file for manifest in manifests(snapshot, table.io) for file in manifest_files(manifest, table.io))
         note_live(snapshot, files)
     return list(files) if key is None else [file for file in files if file.key == key]
 
@@ -219,6 +217,11 @@ def note_live(snapshot: Snapshot, files: Iterable[LiveFile]) -> None:
 def manifests(snapshot: Snapshot, io: FileIO) -> tuple[ManifestFile, ...]:
     """The manifests of a snapshot, whose list never changes once written: the same commit asks four times for it."""
     return _listed(_CachedList(snapshot, io))
+
+
+def manifest_files(manifest: ManifestFile, io: FileIO) -> tuple[LiveFile, ...]:
+    """The data files that a manifest says are there."""
+    return _manifest_files(_Cached(manifest, io))
 
 
 class _CachedList:

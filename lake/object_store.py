@@ -6,13 +6,16 @@ Without keys boto3's own credential chain is used; without an endpoint, AWS.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
-from common.errors import SettingsError
+from common.errors import SettingsError, StoreUnavailable
 from common.settings import decode_url_part
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 MAX_ATTEMPTS = 4
+_KEYS_A_REQUEST = 1000
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,54 @@ def s3_client(location: S3Location) -> S3Client:
         ),
     )
     return client
+
+
+def delete_objects(location: S3Location, locations: Sequence[str]) -> None:
+    """Delete objects, each ``s3://bucket/key``; one that is gone already is no matter.
+
+    Raises:
+        StoreUnavailable: the store does not answer, or keeps one of them.
+    """
+    with _told(location):
+        client = s3_client(location)
+        for first in range(0, len(locations), _KEYS_A_REQUEST):
+            several = [urlsplit(each) for each in locations[first : first + _KEYS_A_REQUEST]]
+            keys = [{"Key": each.path.lstrip("/")} for each in several]
+            answer = client.delete_objects(Bucket=several[0].netloc, Delete={"Objects": keys, "Quiet": True})  # type: ignore[typeddict-item]  # plain dictionaries are what it takes
+            kept = [error for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
+            if kept:
+                raise StoreUnavailable(
+                    f"The store keeps {len(kept)} objects ({kept[0].get('Code')}), the first: {kept[0].get('Key')}.",
+                    remedy="let the lake's keys delete objects, then try again",
+                )
+
+
+def abort_uploads(location: S3Location, root: str, *, before: datetime, dry_run: bool) -> int:
+    """Abort uploads in parts below ``root`` (``s3://bucket/prefix``) that were begun before a moment; how many.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    bucket, prefix = urlsplit(root).netloc, urlsplit(root).path.lstrip("/")
+    found = 0
+    with _told(location):
+        client = s3_client(location)
+        for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for upload in page.get("Uploads", ()):
+                if upload["Initiated"] <= before:
+                    found += 1
+                    if not dry_run:
+                        client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    return found
+
+
+@contextmanager
+def _told(location: S3Location) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise StoreUnavailable(
+            f"{location} does not answer ({type(error).__name__}).", remedy="check that it runs, then try again"
+        ) from None

@@ -118,6 +118,16 @@ def repair_folder(lake_uri: str, table: TableId) -> str:
     return f"{root_location(lake_uri)}/ops/repairs/{table}"
 
 
+def noticed_location(lake_uri: str) -> str:
+    """Where a sweep notes which files nothing names any more, and since when."""
+    return f"{root_location(lake_uri)}/ops/maintenance/noticed.json"
+
+
+def clock_location(lake_uri: str) -> str:
+    """An empty file that a sweep writes to learn the store's time."""
+    return f"{root_location(lake_uri)}/ops/maintenance/clock"
+
+
 def lineage_folder(lake_uri: str) -> str:
     """Where the newest lineage event of each table lies, in a lake that several machines share."""
     return f"{root_location(lake_uri)}/ops/lineage"

@@ -6,6 +6,10 @@ Arrow takes 60 MB, and with NumPy a quarter of a second of CPU: an extract into 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +19,26 @@ from common.errors import StateCorrupt, StoreUnavailable
 from common.files import sync_file, write_atomic
 from common.settings import Settings
 from lake.engine import lake_credentials
+from lake.object_store import abort_uploads, delete_objects
 from lake.paths import engine_path
 
 if TYPE_CHECKING:
     from pyarrow import fs
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that is there.
+
+    Attributes:
+        location: as Iceberg names it.
+        size_bytes: its length.
+        modified_at: when it was written, UTC, by the store's clock.
+    """
+
+    location: str
+    size_bytes: int
+    modified_at: datetime
 
 
 class Storage:
@@ -119,6 +139,67 @@ class Storage:
         selector = fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True)
         return sorted(f"s3://{info.path}" for info in self._objects.get_file_info(selector) if info.is_file)
 
+    def list_stored(self, folder: str) -> list[StoredFile]:
+        """The files directly or indirectly in ``folder`` with size and time; one that goes meanwhile is left out.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        found: list[StoredFile] = []
+        try:
+            if self._objects is None:
+                for path in Path(self._path(folder)).rglob("*"):
+                    with suppress(FileNotFoundError):
+                        if path.is_file():
+                            status = path.stat()
+                            moment = datetime.fromtimestamp(status.st_mtime, UTC)
+                            found.append(StoredFile(f"file://{path}", status.st_size, moment))
+                return found
+            from pyarrow import fs
+
+            selector = fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True)
+            there = [info for info in self._objects.get_file_info(selector) if info.is_file]
+            return [StoredFile(f"s3://{info.path}", info.size, _in_utc(info.mtime)) for info in there]
+        except OSError as error:
+            raise StoreUnavailable(f"Cannot list {folder}: {error}.", remedy="check the lake's storage") from None
+
+    def now(self, probe: str) -> datetime:
+        """The time by the store's own clock, by which it also dates its files. Side effects: ``probe`` is written.
+
+        Raises:
+            StoreUnavailable: the store does not take it.
+        """
+        self.write_text(probe, "")
+        path = self._path(probe)
+        if self._objects is None:
+            return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+        return _in_utc(self._objects.get_file_info(path).mtime)
+
+    def delete_many(self, locations: Sequence[str]) -> None:
+        """Delete files, a thousand with one request where the store can; one that is gone already is no matter.
+
+        Raises:
+            StoreUnavailable: the store does not do it; some may be deleted.
+        """
+        try:
+            if self._credentials is not None:
+                delete_objects(self._credentials, locations)
+                return
+            for location in locations:
+                Path(self._path(location)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"Cannot delete files: {error}.", remedy="check the lake's storage") from None
+
+    def abort_uploads(self, root: str, *, older_than: timedelta, now: datetime, dry_run: bool) -> int:
+        """Abort uploads in parts that nobody finished (an object store keeps and charges their parts); how many.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        if self._credentials is None:
+            return 0
+        return abort_uploads(self._credentials, root, before=now - older_than, dry_run=dry_run)
+
     def prepare_folder(self, location: str) -> None:
         """Make the folder that a data file is about to be written into (no-op on an object store)."""
         self._make_folder(self._path(location))
@@ -148,3 +229,8 @@ class Storage:
     def _make_folder(self, path: str) -> None:
         if self._objects is None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _in_utc(moment: datetime | None) -> datetime:
+    """When an object was written; a store that does not say so is taken to have just done it."""
+    return datetime.now(UTC) if moment is None else moment.astimezone(UTC)

@@ -24,9 +24,11 @@ from penstock import (
     cli_bi,
     cli_incidents,
     cli_lineage,
+    cli_maintenance,
     cli_quality,
     cli_quarantine,
     cli_serve,
+    cli_services,
     cli_sources,
     cli_suites,
     cli_telemetry,
@@ -58,10 +60,13 @@ app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
+app.add_typer(cli_maintenance.maintain_app, name="maintain")
 for command in (
+    *cli_services.COMMANDS,
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
     *cli_lineage.COMMANDS,
+    *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,
     *cli_serve.COMMANDS,
     *cli_telemetry.COMMANDS,
@@ -74,50 +79,6 @@ def _pipeline(accept_volume: Sequence[str] | None = None, accept_refusal: Signed
     from penstock.pipeline import Pipeline
 
     return Pipeline(load_settings(), accept_volume=accept_volume or (), accept_refusal=accept_refusal)
-
-
-@app.command()
-def demo(
-    days: Annotated[int, typer.Option(min=1, max=31, help="Days of January 2013 that Airflow back-fills.")] = 31,
-) -> None:
-    """Start everything from nothing, let a real Airflow run January 2013, show the result, stop everything."""
-    from penstock.demo import run_demo
-
-    raise typer.Exit(run_demo(load_settings(), days=days))
-
-
-@app.command()
-def up() -> None:
-    """Start the embedded PostgreSQL and S3 with the demo data, and Airflow; they stay up until 'penstock down'."""
-    from penstock.demo import bring_up
-
-    bring_up(load_settings())
-
-
-@app.command()
-def down() -> None:
-    """Stop what 'penstock up' started. Data stays."""
-    from penstock.demo import bring_down
-
-    bring_down(load_settings())
-
-
-@app.command()
-def clean() -> None:
-    """Stop everything and remove the state folder with all its data: lake, warehouse, services."""
-    from penstock.demo import remove_all
-
-    remove_all(load_settings())
-
-
-@app.command()
-def services(
-    seed: Annotated[bool, typer.Option(help="Fill them with the demo data, if they are empty.")] = True,
-) -> None:
-    """Start only the embedded PostgreSQL and S3; they stay up until 'penstock down'."""
-    from penstock.demo import start_services
-
-    start_services(load_settings(), seed=seed)
 
 
 @app.command()

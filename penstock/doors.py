@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from common.errors import PenstockError, SettingsError, UnknownName
+from common.errors import SettingsError, UnknownName
 from common.settings import Settings
 from penstock.psql import run_psql
 from transformations.dbt_contracts import contracts, model_meta
@@ -45,7 +45,7 @@ def bring_in_step(settings: Settings, release: Release, held: Lease) -> None:
     for command, name, publish in doors:
         try:
             publish()
-        except PenstockError as error:
+        except Exception as error:  # noqa: BLE001 - told; the release is published, and what comes next must happen
             _LOG.warning(
                 "%s does not show release %s, which is published: %s Then run 'penstock %s publish'.",
                 name,

@@ -134,10 +134,13 @@ def interval_states(
             raise UnknownName(f"There is no table {name!r}.", table=name, remedy=f"use one of {', '.join(known)}")
     pipeline.declare_raw()
     view = _View(pipeline, start, end)
-    found = [view.raw(spec, table) for spec in pipeline.sources().values() for table in spec.tables]
-    found += [view.refined(name) for name in pipeline.refined_tables()]
-    found += view.warehouse()
-    return [each for each in found if not wanted or wanted & {each.table, known[each.table]}]
+    meant = {full for full, bare in known.items() if not wanted or wanted & {full, bare}}
+    specs = pipeline.sources().values()
+    found = [view.raw(spec, table) for spec in specs for table in spec.tables if str(spec.raw(table.name)) in meant]
+    found += [view.refined(name) for name in pipeline.refined_tables() if f"refined.{name}" in meant]
+    if meant & {fact for fact, _ in FACTS.values()}:
+        found += [each for each in view.warehouse() if each.table in meant]
+    return found
 
 
 def table_names(pipeline: Pipeline) -> dict[str, str]:

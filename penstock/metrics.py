@@ -14,7 +14,7 @@ Everything is read, nothing is kept for it and nothing written. Counters are sum
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ from lake.ops import COSTS, GATE_RESULTS, LEDGER, OpsTable, ops_relation
 from lake.paths import TableId
 from penstock.ages import release_age_s, table_lags
 from penstock.backfill_run import airflow_of
+from penstock.incidents import incidents_of
 from penstock.interval_state import interval_states
 from penstock.pipeline import Pipeline
 from penstock.status import lake_tables
@@ -32,6 +33,8 @@ from warehouse.releases import Releases
 
 if TYPE_CHECKING:
     from prometheus_client.registry import CollectorRegistry
+
+_SEVERITIES = ("critical", "warning", "info")
 
 Kind = Literal["gauge", "counter"]
 Sample = tuple[tuple[str, ...], float]
@@ -118,7 +121,7 @@ def _waiting(view: View) -> Iterator[Sample]:
 def _failing_rules(view: View) -> Iterator[Sample]:
     """Of the newest batch of each table."""
     for table, receipts in view.receipts.items():
-        counts = dict.fromkeys(("critical", "warning", "info"), 0)
+        counts = dict.fromkeys(_SEVERITIES, 0)
         newest = max(receipts, key=lambda receipt: receipt.key, default=None)
         for result in newest.verdict.get("results", ()) if newest else ():
             counts[result["severity"]] += not result["passed"]
@@ -138,6 +141,12 @@ def _release_rows(view: View) -> Iterator[Sample]:
 
 def _releases(view: View) -> Iterator[Sample]:
     yield (), len(Releases(view.pipeline.settings.warehouse).all())
+
+
+def _incidents(view: View) -> Iterator[Sample]:
+    counts = Counter(each.severity for each in incidents_of(view.lake) if each.is_open)
+    for severity in _SEVERITIES:
+        yield (severity,), counts[severity]
 
 
 def _backfills(view: View) -> Iterator[Sample]:
@@ -226,6 +235,7 @@ METRICS = (
     Metric("penstock_release_age_seconds", "gauge", (), "Time since the current release was published.", _release_age),
     Metric("penstock_release_rows", "gauge", ("table",), "Rows of the current release's tables.", _release_rows),
     Metric("penstock_releases", "gauge", (), "Releases that are kept.", _releases),
+    Metric("penstock_open_incidents", "gauge", ("severity",), "Incidents that are open.", _incidents),
     Metric(
         "penstock_backfill_intervals",
         "gauge",

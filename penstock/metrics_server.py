@@ -11,6 +11,7 @@ import gc
 import http.server
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from common import logs
@@ -32,10 +33,12 @@ class Cached:
     Args:
         settings: which lake and releases.
         every_s: seconds for which it holds.
+        clock_s: a clock that only differences are read from; injectable for tests.
     """
 
-    def __init__(self, settings: Settings, every_s: float) -> None:
+    def __init__(self, settings: Settings, every_s: float, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock_s = clock_s
         self._every_s = every_s
         self._making = threading.Lock()
         self._status, self._text, self._until_s = HTTPStatus.OK, "", 0.0
@@ -43,16 +46,16 @@ class Cached:
     def get(self) -> tuple[HTTPStatus, str]:
         """Status and text of the page."""
         waits = not self._text  # the first page; later ones are made by one, while the others get the old one
-        if time.monotonic() >= self._until_s and self._making.acquire(blocking=waits):
+        if self._clock_s() >= self._until_s and self._making.acquire(blocking=waits):
             try:
-                if time.monotonic() >= self._until_s:
+                if self._clock_s() >= self._until_s:
                     self._make()
             finally:
                 self._making.release()
         return self._status, self._text
 
     def _make(self) -> None:
-        started = time.monotonic()
+        started = self._clock_s()
         try:
             self._status, self._text = HTTPStatus.OK, page(self._settings)
         except PenstockError as error:
@@ -61,7 +64,7 @@ class Cached:
         Pipeline.suite.cache_clear()
         Pipeline.refine_code.cache_clear()
         gc.collect()
-        now = time.monotonic()
+        now = self._clock_s()
         self._until_s = now + max(self._every_s, PATIENCE * (now - started))
 
 

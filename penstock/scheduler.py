@@ -11,9 +11,8 @@ Components are started, each in a session of its own: api-server (it must answer
 to it), dag-processor, scheduler; and triggerer, if specs have ``events``. All listen on 127.0.0.1 only, and only the
 API server listens at all: logs are read from disk, so Airflow's log servers (which bind every address) are left out.
 
-The components outlive the process that starts them. Another process finds them by ``sessions.json``; a process id is
-believed only together with its creation time. To stop means to end the *session*: executor workers and tasks move to
-process groups of their own, but not to other sessions.
+The components outlive their starter. Others find them by ``sessions.json``; a process id is believed only with its
+creation time. To stop is to end the *session*: workers and tasks leave their process group, but not their session.
 """
 
 from __future__ import annotations
@@ -340,6 +339,7 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
     return {
         "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
         "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
+        "maintenance": (1, "The one maintenance step that runs at a time: beside everything else, in nobody's slots."),
         "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
     }
 

@@ -122,7 +122,7 @@ class Watcher:
 
     async def _run(self, *, once: bool) -> None:
         async with asyncio.TaskGroup() as group:
-            turn = asyncio.Lock()  # one ingest at a time: engines and the catalog are this process's own
+            turn = asyncio.Lock()  # one thing at a time: engines and the catalog are this process's own
             for spec, table in self.watched.buckets:
                 group.create_task(self._bucket(spec, table, turn, once=once))
             for queue, listeners in self.watched.queues:
@@ -133,7 +133,9 @@ class Watcher:
         try:
             while True:
                 try:
-                    await self._ingest(await asyncio.to_thread(watch.look), turn)
+                    async with turn:
+                        arrivals = await asyncio.to_thread(watch.look)
+                    await self._ingest(arrivals, turn)
                 except TransientError as error:
                     self._go_on(error, once=once)
                 if once:

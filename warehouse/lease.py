@@ -103,11 +103,30 @@ def lease(warehouse: Path, *, wait_s: float = 0.0, lease_s: float = LEASE_S) -> 
         _held_path(warehouse, held.fence).unlink(missing_ok=True)
 
 
+def newest_fence(warehouse: Path) -> int:
+    """The number of the lease that was given last; 0 before the first.
+
+    Raises:
+        StateCorrupt: the lease's file is damaged.
+    """
+    return int(_read(warehouse).get("fence", 0))
+
+
+def is_held(warehouse: Path) -> bool:
+    """Whether a process that lives holds the lease; nothing is changed by asking.
+
+    Raises:
+        StateCorrupt: the lease's file is damaged.
+    """
+    found = _read(warehouse)
+    return bool(found) and is_locked(_held_path(warehouse, found["fence"]))
+
+
 def _take(warehouse: Path, lease_s: float) -> tuple[Lease, int] | None:
     """A new lease and the descriptor that shows its holder is alive; None while somebody holds one."""
     with contextlib.suppress(LeaseHeld), _moment(warehouse, wait_s=0.0):
         before = _read(warehouse)
-        if before and before["expires_at"] > time.time() and _is_locked(_held_path(warehouse, before["fence"])):
+        if before and before["expires_at"] > time.time() and is_locked(_held_path(warehouse, before["fence"])):
             return None
         fence = before.get("fence", 0) + 1
         descriptor = os.open(_held_path(warehouse, fence), os.O_RDWR | os.O_CREAT, 0o644)
@@ -151,7 +170,7 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a live process, running or stopped, has locked a file."""
     try:
         descriptor = os.open(path, os.O_RDWR)

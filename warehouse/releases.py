@@ -34,7 +34,7 @@ from warehouse.lease import Lease, lease, next_fence
 from warehouse.shelf import Move, Shelf
 
 DATABASE = "warehouse.duckdb"
-_MARKER = "published"
+MARKER = "published"
 _OPENING = threading.Lock()
 _ID = re.compile(r"r\d{6,}")
 
@@ -146,7 +146,7 @@ class Releases(Shelf):
     def _read(self, folder: Path, *, current: bool) -> Release | None:
         """The release in that folder; None if it was never published, or was retired while we looked."""
         try:
-            published_at = (folder / _MARKER).read_text().strip()
+            published_at = (folder / MARKER).read_text().strip()
         except FileNotFoundError:
             if not current:
                 return None
@@ -306,11 +306,15 @@ class Releases(Shelf):
 
     def retain(self, keep: int) -> list[str]:
         """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
-        releases = self.all()
-        surplus = [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
+        surplus = self.surplus(keep)
         for release in surplus:
             remove_folder(release.folder)
         return [release.id for release in surplus]
+
+    def surplus(self, keep: int) -> list[Release]:
+        """The oldest releases beyond ``keep``, never the current one."""
+        releases = self.all()
+        return [release for release in releases[: max(0, len(releases) - keep)] if not release.current]
 
     def _point_to(self, release_id: str) -> None:
         before = self.current_id()
@@ -325,7 +329,7 @@ class Releases(Shelf):
         self._mark(release_id)
 
     def _mark(self, release_id: str) -> None:
-        marker = self.warehouse / "releases" / release_id / _MARKER
+        marker = self.warehouse / "releases" / release_id / MARKER
         if not marker.exists():
             write_atomic(marker, datetime.now(UTC).isoformat() + "\n")
 

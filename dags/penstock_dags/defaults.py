@@ -24,6 +24,9 @@ WAREHOUSE_SLOTS: Final = 4
 """Slots of that pool. To refine takes one; to build or publish takes all, so that a build runs alone: DuckDB has one
 writer, and the keys refined meanwhile wait for one build together. A pool with fewer slots never builds."""
 
+MAINTENANCE_POOL: Final = "maintenance"
+"""Pool of the one maintenance step that runs at a time."""
+
 _SETTINGS: Final = Settings.load()
 
 WAREHOUSE_TASK: Final[dict[str, Any]] = {
@@ -87,6 +90,12 @@ RERUN_CLASS_BACKFILL: Final = (
     "what was tried from Airflow's runs that carry its id: clear its tasks at any time, or start the same wish again."
 )
 """The same for the DAG that has no key of its own."""
+
+RERUN_CLASS_MAINTENANCE: Final = (
+    "**Rerun class: backfill-safe by partition key.** It has no key: what there is to do is derived from what is there "
+    "when it runs, so clear its tasks or start it at any time; a second run finds nothing left to do."
+)
+"""The same for maintenance."""
 
 RERUN_CLASS_EVENTS: Final = (
     "**Rerun class: backfill-safe by partition key.** A run starts runs that are named by what came: clear it at any "

@@ -48,7 +48,7 @@ ACK_WAIT_S = 300.0
 BATCH = 100
 """Messages that are taken at once, and become one delivery."""
 
-_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 10.0
 _NOT_KEPT_DELAY_S = 30.0
 
 _LOG = logging.getLogger(__name__)
@@ -207,7 +207,9 @@ class QueueConsumer:
         }
         try:
             body = message.data[:MAX_MESSAGE_BYTES]
-            await self._client.jetstream().publish(self._queue.dead_letter, body, headers=headers)
+            await self._client.jetstream(timeout=_ANSWER_TIMEOUT_S).publish(
+                self._queue.dead_letter, body, headers=headers
+            )
         except nats.errors.Error as error:
             _LOG.warning("%s: it could not be kept under %s: %s", *self._names, type(error).__name__)
             return False
@@ -244,12 +246,12 @@ class QueueConsumer:
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
-            connect_timeout=int(_CONNECT_TIMEOUT_S),
+            connect_timeout=int(_ANSWER_TIMEOUT_S),
             error_cb=_ignore,  # what fails is raised where it is asked for
         )
 
     async def _subscribe(self) -> None:
-        queue, stream_api = self._queue, self._client.jetstream()
+        queue, stream_api = self._queue, self._client.jetstream(timeout=_ANSWER_TIMEOUT_S)
         try:
             await stream_api.stream_info(queue.stream)
         except nats.js.errors.NotFoundError:

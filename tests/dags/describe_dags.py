@@ -50,6 +50,7 @@ def describe_task(task: Any) -> dict[str, Any]:
         "retry_exponential_backoff": task.retry_exponential_backoff,
         "execution_timeout_s": task.execution_timeout.total_seconds() if task.execution_timeout else None,
         "decisions": decisions(policy),
+        "is_teardown": task.is_teardown,
         "outlets": sorted(outlet.name for outlet in task.outlets),
         "inlets": sorted(inlet.name for inlet in task.inlets),
     }

@@ -32,6 +32,7 @@ from penstock.build import pin_lake
 from penstock.costs import account
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import port_is_free
+from penstock.incidents import incidents_of
 from penstock.pipeline import Pipeline
 from penstock.run import run as run_days
 from penstock.scheduler import Scheduler
@@ -43,8 +44,9 @@ ROOT = Path(__file__).resolve().parents[2]
 INGEST = ("ingest_flightops", "ingest_stations")
 BUILD = "build_warehouse"
 BACKFILL = "backfill"
+WATCH = "watch_incidents"
 EVENTS = "ingest_on_events"
-DAGS = (*INGEST, BUILD, BACKFILL, EVENTS)
+DAGS = (*INGEST, BUILD, BACKFILL, EVENTS, WATCH)
 QUEUE = "queue: {connection: bus, stream: IN, subject: in.days, dead_letter: dead.days}"
 LAST = "2013-12-31"
 """The last day of flights, of which the demo's bucket has no object."""
@@ -296,7 +298,7 @@ def test_a_message_on_the_queue_is_ingested_and_acknowledged_and_twice_the_same_
     assert api.runs(BUILD, since=since) == [], "the scheduled run of the day will announce it"
 
 
-def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None:
+def test_a_run_without_a_key_fails_at_once_says_why_and_is_an_incident(api: AirflowApi, pipeline: Pipeline) -> None:
     body: dict[str, object] = {"logical_date": None, "conf": {}}
     run_id = api.call("POST", "/api/v2/dags/ingest_stations/dagRuns", body)["dag_run_id"]
     run = _ended(api, "ingest_stations", run_id)
@@ -304,11 +306,24 @@ def test_a_run_without_a_key_fails_at_once_and_says_why(api: AirflowApi) -> None
     (task,) = [task for task in api.task_instances(run.dag_id, run_id) if task.state == "failed"]
     assert task.try_number == 1
     assert "has no partition key" in api.log(task)
+    (incident,) = [each for each in incidents_of(pipeline.lake) if each.kind == "task" and each.is_open]
+    assert incident.cause == "task:task.ingest_stations"
+    assert f"{task.task_id}_0 of run {run_id} failed without a word" in incident.reason
+
+
+def test_an_hourly_look_sees_what_stands_though_nothing_else_runs(api: AirflowApi, pipeline: Pipeline) -> None:
+    before = {each.incident_id: each.last_seen_at for each in incidents_of(pipeline.lake) if each.is_open}
+    run = api.trigger(WATCH)
+    assert _ended(api, WATCH, run.run_id).state == "success"
+    after = {each.incident_id: each.last_seen_at for each in incidents_of(pipeline.lake) if each.is_open}
+    assert before
+    assert after.keys() == before.keys()
+    assert all(after[each] > seen for each, seen in before.items())
 
 
 def test_a_viewer_may_look_and_not_touch(scheduler: Scheduler) -> None:
     viewer = scheduler.api_as("viewer")
-    assert set(viewer.dag_ids()) == set(DAGS)
+    assert set(viewer.dag_ids()) == {*DAGS, "watch_incidents"}
     body: dict[str, object] = {"logical_date": None, "partition_key": "2013-05-01", "conf": {}}
     assert viewer.request("POST", "/api/v2/dags/ingest_flightops/dagRuns", body)[0] == HTTPStatus.FORBIDDEN
     assert viewer.request("PATCH", f"/api/v2/dags/{BUILD}", {"is_paused": True})[0] == HTTPStatus.FORBIDDEN

@@ -60,6 +60,7 @@ def test_there_is_one_ingest_dag_per_source_spec_and_one_of_each_other_kind(seen
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
+        "penstock_maintenance": "maintenance.py",
         "ingest_on_events": "ingest_on_events.py",
         "watch_incidents": "watch_incidents.py",
     }
@@ -140,6 +141,17 @@ def test_a_backfill_shares_no_pool_with_live_runs_but_that_of_the_one_warehouse_
     assert "source_load" in {task["pool"] for task in seen["dags"]["ingest_flightops"]["tasks"].values()}
 
 
+def test_maintenance_runs_daily_one_step_at_a_time_in_a_pool_of_its_own(seen: dict[str, Any]) -> None:
+    dag = seen["dags"]["penstock_maintenance"]
+    assert (dag["timetable"], dag["max_active_runs"], pools(4)["maintenance"][0]) == ("CronTriggerTimetable", 1, 1)
+    assert {name: (task["upstream"], task["pool"]) for name, task in dag["tasks"].items()} == {
+        "retain": ([], "maintenance"),
+        "compact": (["retain"], "maintenance"),
+        "expire": (["compact"], "maintenance"),
+        "sweep": (["expire"], "maintenance"),
+    }
+
+
 def test_the_form_of_a_backfill_asks_for_what_the_command_line_asks_for(seen: dict[str, Any]) -> None:
     wish = Wish(("flights",), "2013-01-01", "2013-01-02").to_dict()
     assert set(seen["dags"]["backfill"]["params"]) == {*wish, "dry_run"}
@@ -158,6 +170,14 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
         assert announcing == ["announce", "reopen"][: len(announcing)]
         assert set(tasks["announce"]["outlets"]) == set(RAW[dag_id])
         assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen", "watch"}
+
+
+def test_every_run_by_key_ends_with_a_look_for_incidents_that_decides_nothing(seen: dict[str, Any]) -> None:
+    for dag_id in (*INGEST, "build_warehouse"):
+        tasks = seen["dags"][dag_id]["tasks"]
+        assert [name for name, task in tasks.items() if task["is_teardown"]] == ["watch"]
+        assert not [name for name, task in tasks.items() if "watch" in task["upstream"]]
+        assert tasks["watch"]["upstream"], dag_id
 
 
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:

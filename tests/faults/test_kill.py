@@ -37,6 +37,7 @@ from tests.forked import Process
 from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
 from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
+from tests.integration.penstock.test_killed_maintenance import TRIALS as maintenance_trials  # noqa: N811
 from tests.integration.warehouse.test_doors import TRIALS as door_trials  # noqa: N811
 from warehouse.releases import Releases
 
@@ -221,7 +222,9 @@ TRIALS = [
 
 
 def test_every_point_there_is_has_a_trial() -> None:
-    others = {point for point, _ in (*versions_trials, *replay_trials, *incidents_trials, *door_trials)}
+    others = {
+        point for point, _ in (*versions_trials, *replay_trials, *incidents_trials, *door_trials, *maintenance_trials)
+    }
     assert {point for _, point, _ in TRIALS} | others == set(POINTS)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from ingestion.events.messages import Listener
 from ingestion.objects.watch import BucketWatch
 from ingestion.spec import Queue, SourceSpec
 from lake.lake import Lake
+from tests.command_line import CommandLine
 from tests.door import Door
 from tests.integration.ingestion.conftest import BucketSource
 from tests.integration.ingestion.shops import Shop, bucket_shop
@@ -344,7 +348,9 @@ def test_the_command_ingests_what_came_once_and_then_finds_nothing(
     bucket.put("a,b\n1,x\n")
     door = Door(shop.folder, {"shop": shop.url, "bus": bus.url})
     asyncio.run(put(bus, notification(bucket, bucket.key()), notification(bucket, bucket.key()), b"nonsense"))
-    first = json.loads(door.run("watch", "--once", "--json").out)
+    answer = door.run("watch", "--once", "--json")
+    assert answer.code == 0, answer.err
+    first = json.loads(answer.out)
     states = [(each["interval"], each["state"], each["published"]) for each in first["ingested"]]
     assert sorted(set(states)) == [(DAY, "published", 1), (DAY, "unchanged", 1)]
     assert [state for _, state, _ in states].count("published") == 1, "the same object told three times is one batch"
@@ -352,6 +358,27 @@ def test_the_command_ingests_what_came_once_and_then_finds_nothing(
     second = door.run("watch", "shop", "--once")
     assert (second.code, second.out) == (0, "")
     assert PASSWORD not in first["ingested"][0]["table"] + second.err
+
+
+def test_the_command_goes_on_until_it_is_interrupted_and_ends_cleanly(
+    shop: Shop, bucket: BucketSource, bus: NatsServer
+) -> None:
+    extra = {f"PENSTOCK_{name.upper()}": str(shop.folder / name) for name in ("sources", "suites")}
+    command = CommandLine(shop.home, {"shop": shop.url, "bus": bus.url}, extra).start("watch", "shop")
+    bucket.put("a,b\n1,x\n")
+    asyncio.run(put(bus, interval()))
+    lake = shop.pipeline().lake
+    deadline = time.monotonic() + 60
+    while DAY not in lake.live_attempts(shop.raw):
+        assert time.monotonic() < deadline, "not ingested"
+        time.sleep(0.1)
+    os.kill(command.pid, signal.SIGINT)
+    out, err = command.communicate(timeout=60)
+    assert command.wait() == 130
+    assert "Traceback" not in err
+    assert "interrupted; what was published stays" in err
+    assert "Watching 1 buckets' tables and 1 queues" in out
+    assert shop.rows("a", "b") == [(1, "x")]
 
 
 def test_a_refused_batch_is_told_and_the_message_does_not_come_again(shop: Shop, bus: NatsServer) -> None:

@@ -78,8 +78,8 @@ def test_an_empty_lake_has_no_history_and_wants_whole_tables_first(tmp_path: Pat
     first, *rest = found.sources["flightops"]
     plan_json = json.loads(json.dumps(found.to_dict()))
     assert plan_json == found.to_dict(), "what goes through Airflow comes back the same"
-    assert unwanted(plan_json, "flightops", first) == ["announce"]
-    assert unwanted(plan_json, "flightops", rest[0]) == ["ingest_snapshots", "announce"]
+    assert unwanted(plan_json, "flightops", first) == ["announce", "watch"]
+    assert unwanted(plan_json, "flightops", rest[0]) == ["ingest_snapshots", "announce", "watch"]
     assert (first.keys, set(first.tables)) == (["2013-02-08"], {"planes", "airlines", "airports", "flights"})
     assert [(span.keys, span.tables) for span in rest] == [(WISH.days[:-1], ("flights",))]
     assert found.work_s_expected is None

@@ -6,12 +6,9 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,87 +17,27 @@ from common.errors import PenstockError
 from common.settings import Settings
 from lake import incidents
 from penstock import notify_send
-from penstock.incident import Incident
-from penstock.incidents import acknowledge, incidents_of, sync
+from penstock.incident_problems import lineage_of
+from penstock.incidents import sync
 from penstock.notify_plan import CLAIM_FOR
 from penstock.pipeline import Pipeline
-from penstock.run import RunReport, run
 from tests.door import Door
-from tests.integration.ingestion.conftest import DatabaseSource, database
-from tests.integration.ingestion.shops import SUITE
+from tests.integration.ingestion.conftest import database
 from tests.integration.lake.lakes import PROCESSES
-from tests.receivers import JsonReceiver, json_receiver, mail_receiver
+from tests.integration.penstock.incident_world import (
+    DAY,
+    NEXT,
+    SECRET,
+    TABLES,
+    World,
+    promise_freshness,
+    receiver,
+    world,
+)
+from tests.receivers import JsonReceiver, mail_receiver
 from tests.refusals import closed_port, with_part
 
-__all__ = ["database"]
-
-DAY, NEXT = "2013-01-01", "2013-01-02"
-TABLES = ("customers", "kinds", "shops", "taxes", "orders")
-SECRET = "token-that-nobody-may-see"
-
-
-@pytest.fixture
-def receiver() -> Iterator[JsonReceiver]:
-    """Somebody who is told."""
-    with json_receiver() as running:
-        yield running
-
-
-@dataclass
-class World:
-    """A source of five tables in the real database, a lake, and a clock that stands until it is moved."""
-
-    database: DatabaseSource
-    url: str
-    notify: dict[str, Any]
-    now: datetime = datetime(2013, 1, 2, 12, tzinfo=UTC)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        return self.database.folder
-
-    def pipeline(self) -> Pipeline:
-        """What a new process would have."""
-        settings = Settings.load(
-            {},
-            home=self.folder / "state",
-            sources=self.folder / "sources",
-            suites=self.folder / "suites",
-            connections={"shop": self.url},
-            **self.notify,
-            **self.extra,
-        )
-        return Pipeline(settings, clock=lambda: self.now)
-
-    def run(self, first: str = DAY, end: str = NEXT) -> RunReport:
-        return run(self.pipeline(), first, end, build=False)
-
-    def incidents(self) -> list[Incident]:
-        return incidents_of(self.pipeline().lake)
-
-    def open(self) -> list[str]:
-        return [each.cause for each in self.incidents() if each.is_open]
-
-
-@pytest.fixture
-def world(database: DatabaseSource, receiver: JsonReceiver) -> World:
-    """Five tables, of which orders have days."""
-    tables = [database.table("id: int32, note: string", table=name) for name in TABLES[:-1]]
-    tables.append(database.table("id: int32, at: timestamptz", table="orders", cursor="at"))
-    database.spec_of(tables)
-    (database.folder / "sources").mkdir()
-    (database.folder / "shop.yml").rename(database.folder / "sources" / "shop.yml")
-    suites = database.folder / "suites" / "raw"
-    suites.mkdir(parents=True)
-    for name in TABLES:
-        (suites / f"shop__{name}.yml").write_text(SUITE.format(table=f"shop__{name}", column="id"))
-        column = "at timestamptz" if name == "orders" else "note text"
-        database.run(f"CREATE TABLE {{s}}.{name} (id int, {column})")
-    database.run("INSERT INTO {s}.orders VALUES (1, '2013-01-01 12:00+00'), (2, '2013-01-02 12:00+00')")
-    for name in TABLES[:-1]:
-        database.run(f"INSERT INTO {{s}}.{name} VALUES (1, 'a')")
-    return World(database, database.url, {"notify_urls": receiver.url(SECRET)})
+__all__ = ["database", "receiver", "world"]
 
 
 def test_a_source_that_cannot_be_reached_is_one_incident_and_one_message_until_it_works_again(
@@ -241,8 +178,14 @@ def test_a_reminder_comes_until_somebody_takes_it_on(world: World, receiver: Jso
         world.now += timedelta(hours=hours)
         sync(world.pipeline())
     assert receiver.titles[1:] == ["Penstock [critical] still open: raw.shop__kinds differs from its spec"]
-    taken = acknowledge(world.pipeline(), "i000001", by="ada", note="asked the shop")
-    assert (taken.acknowledged_by, taken.acknowledged_note) == ("ada", "asked the shop")
+    door = Door(world.folder, {"shop": world.url})
+    assert "Nobody is named" in door.run("incidents", "acknowledge", "i000001", "--by", " ").err
+    assert door.run("incidents", "acknowledge", "i000001", "--by", "ada", "--note", "asked the shop").code == 0
+    shown = door.run("incidents", "show", "i000001").out
+    assert "by ada: asked the shop" in shown
+    assert "run next     penstock drift shop --connect" in shown
+    assert "told         notify_urls: opened" in shown
+    assert "open are: i000001" in door.run("incidents", "show", "i000002").err
     world.now += timedelta(days=3)
     sync(world.pipeline())
     assert len(receiver.messages) == 2
@@ -315,15 +258,6 @@ def test_quiet_hours_hold_back_warnings_until_their_end_and_let_critical_ones_pa
     world.now = datetime(2013, 1, 5, 12, tzinfo=UTC)
     assert sync(world.pipeline()).messages == 1
     assert receiver.titles[1:] == ["Penstock [warning] raw.shop__orders has holes (2013-01-02)"]
-
-
-def promise_freshness(world: World) -> None:
-    """The newest day of the orders must not be older than 36 hours."""
-    spec = world.folder / "sources" / "shop.yml"
-    cursor = "    cursor: {column: at}\n"
-    text = spec.read_text()
-    assert text.count(cursor) == 1
-    spec.write_text(text.replace(cursor, f"{cursor}    freshness: {{max_age_s: 129600}}\n"))
 
 
 def test_a_backfill_of_old_days_makes_nothing_fresh_and_the_day_of_today_hides_no_old_hole(
@@ -399,3 +333,23 @@ def test_a_look_killed_at_any_commit_is_made_good_and_its_message_comes_at_least
     sync(world.pipeline())
     assert world.open() == ["drift:raw.shop__kinds"]
     assert receiver.titles == ["Penstock [critical] raw.shop__kinds differs from its spec"] * 2
+
+
+def test_the_declared_lineage_leads_from_a_source_to_every_mart_and_its_owner(tmp_path: Path) -> None:
+    lineage = lineage_of(Pipeline(Settings.load({}, home=tmp_path / "state")))
+    assert {"raw.flightops__flights", "refined.flights", "fct_flights", "mart_daily_route_performance"} <= set(
+        lineage.below("source.flightops")
+    )
+    assert "fct_weather_hourly" not in lineage.below("source.flightops")
+    assert set(lineage.below("build")) >= {"dim_airports", "fct_flights", "mart_weather_delay"}
+    assert lineage.owner("mart_weather_delay") == "data-platform@penstock.example"
+
+
+def test_a_table_that_no_spec_names_any_more_fails_no_more(world: World) -> None:
+    world.database.run("ALTER TABLE {s}.kinds RENAME TO hidden")
+    world.run()
+    assert world.open() == ["drift:raw.shop__kinds"]
+    spec = world.folder / "sources" / "shop.yml"
+    spec.write_text(spec.read_text().replace("- name: kinds", "- name: sorts"))
+    sync(world.pipeline())
+    assert world.open() == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -157,8 +156,7 @@ def test_a_page_is_made_by_one_while_the_others_get_the_old_one_and_holds_longer
         return f"page {len(made)}"
 
     monkeypatch.setattr(metrics_server, "page", dear)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    cached = Cached(Settings.load({}, home=tmp_path), every_s=60)
+    cached = Cached(Settings.load({}, home=tmp_path), every_s=60, clock_s=lambda: clock[0])
     for _ in range(100):
         cached.get()
         clock[0] += 10.0

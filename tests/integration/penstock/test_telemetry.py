@@ -76,7 +76,7 @@ def test_spans_nest_as_the_work_does_below_what_started_it(run: Run) -> None:
     (ingest,) = run.spans("ingest raw.flightops__flights")
     assert ingest.parent_id == root.span_id
     assert [span.name for span in run.collector.children(ingest)] == ["extract", "gate", "publish"]
-    (build,) = run.spans("warehouse warehouse")
+    (build,) = run.spans("warehouse")
     models, *others = run.collector.children(build)
     assert [models.name, *(span.name for span in others)] == ["models", "gate", "record", "publish"]
     assert "model fct_flights" in {span.name for span in run.collector.children(models)}

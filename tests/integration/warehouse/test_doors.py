@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,10 +16,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from common.settings import Settings
+from common.settings import Settings, process_environment
 from penstock.doors import bring_in_step
 from penstock.embedded import EmbeddedServices
-from tests.command_line import CommandLine
+from tests.door import SameProcess
 from tests.integration.warehouse.bench import Bench
 from warehouse.lease import lease
 
@@ -25,7 +27,7 @@ TRIALS = [("warehouse.bi.before_swap", 1), ("warehouse.store.before_pointer", 1)
 
 
 @pytest.fixture
-def command(bench: Bench, bucket: str, tmp_path: Path) -> Iterator[CommandLine]:
+def command(bench: Bench, bucket: str, tmp_path: Path) -> Iterator[SameProcess]:
     """The command line over a warehouse with both doors; three releases are published, the doors show none."""
     for number in (1, 2, 3):
         bench.numbered(number)
@@ -34,7 +36,7 @@ def command(bench: Bench, bucket: str, tmp_path: Path) -> Iterator[CommandLine]:
         "PENSTOCK_BI_READERS": bench.reader,
         "PENSTOCK_RELEASES_URI": f"s3://{bucket.split('@')[1].split('?', maxsplit=1)[0]}/{tmp_path.name}",
     }
-    made = CommandLine(tmp_path / "state", {"bi": bench.url, "releases": bucket}, extra)
+    made = SameProcess(tmp_path / "state", {"bi": bench.url, "releases": bucket}, extra)
     yield made
     from warehouse.stored import stored_releases  # the bucket is the module's: it must end empty
 
@@ -45,7 +47,7 @@ def command(bench: Bench, bucket: str, tmp_path: Path) -> Iterator[CommandLine]:
     stored._files.remove("current.json")
 
 
-def settings_of(command: CommandLine, **more: object) -> Settings:
+def settings_of(command: SameProcess, **more: object) -> Settings:
     """The settings of the commands, for this process."""
     own = {name: value for name, value in command.extra.items() if name != "PENSTOCK_FAULT_POINT"}
     return Settings.load(own, home=command.home, connections=command.connections, **more)
@@ -60,7 +62,7 @@ def shown(bench: Bench) -> int | None:
     return int(number)
 
 
-def test_commands_publish_tell_the_state_and_follow_a_rollback(command: CommandLine, bench: Bench) -> None:
+def test_commands_publish_tell_the_state_and_follow_a_rollback(command: SameProcess, bench: Bench) -> None:
     for door, behind in (("bi", "marts shows nothing yet"), ("store", "shows nothing yet")):
         answer = command.run(door, "status")
         assert (answer.code, behind in answer.out, "r000003 is current" in answer.out) == (1, True, True), answer
@@ -73,7 +75,7 @@ def test_commands_publish_tell_the_state_and_follow_a_rollback(command: CommandL
     answer = command.run("rollback", "r000002")
     assert (answer.code, answer.err) == (0, "")
     assert shown(bench) == 2
-    elsewhere = CommandLine(
+    elsewhere = SameProcess(
         command.home.with_name("elsewhere"),
         command.connections,
         {"PENSTOCK_RELEASES_URI": command.extra["PENSTOCK_RELEASES_URI"]},
@@ -86,7 +88,7 @@ def test_commands_publish_tell_the_state_and_follow_a_rollback(command: CommandL
     assert (answer.code, "another warehouse" in answer.err, "--take-over" in answer.err) == (3, True, True), answer
     assert command.run("bi", "publish", "--take-over").code == 0
     for door in ("bi", "store"):
-        answer = CommandLine(command.home, {}, {"PENSTOCK_WAREHOUSE": str(bench.releases.warehouse)}).run(
+        answer = SameProcess(command.home, {}, {"PENSTOCK_WAREHOUSE": str(bench.releases.warehouse)}).run(
             door, "publish"
         )
         assert (answer.code, answer.errors[0].split(":")[1]) == (2, " SettingsError"), answer
@@ -94,15 +96,17 @@ def test_commands_publish_tell_the_state_and_follow_a_rollback(command: CommandL
 
 @pytest.mark.parametrize(("point", "occurrence"), TRIALS)
 def test_a_publishing_killed_at_a_point_leaves_the_old_release_and_the_next_one_ends_as_if_undisturbed(
-    command: CommandLine, bench: Bench, point: str, occurrence: int
+    command: SameProcess, bench: Bench, point: str, occurrence: int
 ) -> None:
     door = point.split(".")[1]
     assert command.run("rollback", "r000001").code == 0
     bench.releases.rollback("r000003")
-    killed = CommandLine(
-        command.home, command.connections, {**command.extra, "PENSTOCK_FAULT_POINT": f"{point}:{occurrence}"}
+    environment = process_environment(
+        **{f"PENSTOCK_CONNECTIONS__{name.upper()}": url for name, url in command.connections.items()},
+        **{**command.extra, "PENSTOCK_HOME": str(command.home), "PENSTOCK_FAULT_POINT": f"{point}:{occurrence}"},
     )
-    assert killed.run(door, "publish").code == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-m", "penstock", door, "publish"], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert shown(bench) == 1
     assert json.loads(command.run("store", "status", "--json").out)["release"] == "r000001"
     assert command.run(door, "publish").code == 0
@@ -112,7 +116,7 @@ def test_a_publishing_killed_at_a_point_leaves_the_old_release_and_the_next_one_
 
 
 def test_a_door_that_fails_is_told_with_its_remedy_and_the_other_one_and_the_release_stay(
-    command: CommandLine, bench: Bench, caplog: pytest.LogCaptureFixture
+    command: SameProcess, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = settings_of(command)
     away = settings.model_copy(update={"connections": {**settings.connections, "bi": settings.connections["releases"]}})
