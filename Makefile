@@ -11,7 +11,8 @@ CELERY_DAYS ?= 14
 MOVES ?= 1000
 
 .PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
-	bench-ingest bench-intervals bench-mariadb bench-gates bench-growth bench-late bench-objects bench-telemetry clean
+	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
+	bench-sandbox bench-telemetry clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,6 +85,12 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
+
+bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
+	@$(BIN)/python -m benchmarks.api
+
+bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
+	@$(BIN)/python -m benchmarks.sandbox
 
 bench-telemetry: $(INSTALLED) ## What costs, log lines, spans and metrics take from small intervals (two minutes)
 	@$(BIN)/python -m benchmarks.telemetry

@@ -78,6 +78,16 @@ class Settings(BaseModel):
         default="", description="Server that also gets the OpenLineage events, e.g. http://lineage.example.com:5000."
     )
     lineage_api_key: SecretStr = Field(default=SecretStr(""), description="Sent to it as a bearer token.")
+    policy: Path = Field(default=Path(), description="Who may see what. Default <home>/policy.yml.")
+    token_issuers: tuple[str, ...] = Field(
+        default=(), description="OpenID issuers whose tokens are believed; behind a space, the address of its keys."
+    )
+    token_audience: str = Field(default="penstock", min_length=1, description="What tokens must be meant for.")
+    token_role_claim: str = Field(default="role", min_length=1, description="Claim of a token that names its roles.")
+    requests_per_min: int = Field(default=6000, ge=1, description="Requests that one subject may send in a minute.")
+    sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
+    sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")
+    cache_url: SecretStr = Field(default=SecretStr(""), description="Redis in which servers share answers.")
     notify_urls: SecretStr = Field(
         default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
     )
@@ -104,7 +114,7 @@ class Settings(BaseModel):
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", "bi_readers", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", "token_issuers", mode="before")
     @classmethod
     def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
@@ -168,6 +178,7 @@ class Settings(BaseModel):
                 if self.catalog_uri.get_secret_value()
                 else SecretStr(f"sqlite:///{home / 'catalog.db'}"),
                 "warehouse": _or_default(self.warehouse, home / "warehouse"),
+                "policy": _or_default(self.policy, home / "policy.yml"),
                 "sources": _or_default(self.sources, root / "ingestion" / "sources"),
                 "suites": _or_default(self.suites, root / "quality" / "suites"),
             }

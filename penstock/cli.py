@@ -27,6 +27,7 @@ from penstock import (
     cli_maintenance,
     cli_quality,
     cli_quarantine,
+    cli_serve,
     cli_services,
     cli_sources,
     cli_suites,
@@ -55,6 +56,7 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
@@ -66,6 +68,7 @@ for command in (
     *cli_lineage.COMMANDS,
     *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,
+    *cli_serve.COMMANDS,
     *cli_telemetry.COMMANDS,
     *cli_watch.COMMANDS,
 ):

@@ -1,0 +1,297 @@
+"""The routes of the HTTP API, version 1. What every request passes before them is in :mod:`warehouse.serve.gate`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from warehouse.serve.answers import Threads, page, stream, wanted_format
+from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
+from warehouse.serve.documents import (
+    EXAMPLE_PAGE,
+    FORMS,
+    Dataset,
+    Datasets,
+    Difference,
+    Health,
+    Lineage,
+    Page,
+    ReleaseEntry,
+    Releases,
+    problems,
+)
+from warehouse.serve.facts import Facts
+from warehouse.serve.formats import MEDIA_TYPES
+from warehouse.serve.gate import Asked, problem_answer
+from warehouse.serve.opened import Follower
+from warehouse.serve.problems import Problem
+from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
+from warehouse.serve.sandbox import Sandbox, Statement
+
+Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
+ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
+Of = Annotated[
+    str | None,
+    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
+]
+Filters = Annotated[
+    list[str] | None,
+    Query(
+        alias="filter",
+        max_length=MAX_FILTERS,
+        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
+        "(values separated by commas), starts_with, contains, is_null (true or false).",
+        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
+    ),
+]
+Sort = Annotated[
+    str | None,
+    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
+]
+Form = Annotated[
+    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
+]
+
+
+class SqlBody(BaseModel):
+    """A statement."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sql: str = Field(
+        min_length=1,
+        max_length=65_536,
+        description="One SELECT over datasets of the catalog.",
+        examples=["select origin_code, sum(flights) as flights from mart_daily_route_performance group by all"],
+    )
+    release: str | None = Field(default=None, pattern=r"^r\d{6,12}$", description="An earlier release.")
+
+
+def make_routes(follower: Follower, facts: Facts, sandbox: Sandbox | None, threads: Threads) -> FastAPI:
+    """The application without its gate.
+
+    Args:
+        follower: gives releases.
+        facts: what is known of datasets outside the warehouse.
+        sandbox: runs statements; None where this machine cannot.
+        threads: do the work.
+    """
+    app = FastAPI(
+        title="Penstock",
+        version="1",
+        summary="Curated datasets, each answer from exactly one release.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        redirect_slashes=False,
+    )
+    app.exception_handler(Problem)(_on_problem)
+    app.exception_handler(RequestValidationError)(_on_validation)
+    app.exception_handler(HTTPException)(_on_http)
+    _catalog(app, follower, facts, threads)
+    _data(app, follower, sandbox, threads)
+    _releases(app, follower, threads)
+    return app
+
+
+def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -> None:
+    async def known(name: str) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(threads.exports, facts.dataset, name)
+
+    @app.get("/health", response_model=Health, tags=["server"])
+    async def health() -> Any:
+        """Whether the server has a release to serve; needs no token."""
+        return {"status": "ok", "release": follower.current().id}
+
+    @app.get("/v1/datasets", response_model=Datasets, responses=problems(404), tags=["catalog"])
+    async def datasets(request: Request, release: Of = None) -> Any:  # noqa: ARG001 - taken by the gate
+        """Every dataset that the caller's role may see."""
+        asked = _asked(request)
+        shown = asked.release.shown(asked.who.role)
+        entries = [dataset_entry(asked.release, each, await known(name)) for name, each in sorted(shown.items())]
+        return {"release": asked.release.id, "datasets": entries}
+
+    @app.get("/v1/datasets/{name}", response_model=Dataset, responses=problems(404), tags=["catalog"])
+    async def dataset(request: Request, name: Name, release: Of = None) -> Any:  # noqa: ARG001 - as above
+        """One dataset: columns, owners, freshness, quality."""
+        asked = _asked(request)
+        shown = asked.release.dataset(asked.who.role, name)
+        return dataset_entry(asked.release, shown, await known(shown.name))
+
+    @app.get("/v1/datasets/{name}/lineage", response_model=Lineage, responses=problems(404), tags=["catalog"])
+    async def lineage(request: Request, name: Name) -> Any:
+        """What a dataset is made of, and what is made of it."""
+        asked = _asked(request)
+        shown = asked.release.dataset(asked.who.role, name)
+        return lineage_entry(shown, await known(shown.name))
+
+
+def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Threads) -> None:
+    @app.get(
+        "/v1/datasets/{name}/rows",
+        response_model=Page,
+        responses={**problems(404, 406, 409, 422), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
+        tags=["data"],
+    )
+    async def rows(
+        request: Request,
+        name: Name,
+        select: Annotated[
+            str | None, Query(max_length=8000, description="Columns separated by commas.", examples=["origin_code"])
+        ] = None,
+        filters: Filters = None,
+        sort: Sort = None,
+        limit: Annotated[int | None, Query(ge=1, le=MAX_PAGE_ROWS, description="Rows; 100 of JSON, else all.")] = None,
+        cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before.")] = None,
+        release: Of = None,  # noqa: ARG001 - taken by the gate
+        form: Form = None,
+    ) -> Response:
+        """Rows: chosen, filtered, sorted; JSON by pages, CSV, Arrow and Parquet as streams."""
+        asked = _asked(request)
+        kind = wanted_format(asked, form)
+        shown = asked.release.dataset(asked.who.role, name)
+        question = rows_question(
+            shown,
+            select=select,
+            filters=filters or (),
+            sort=sort,
+            release=asked.release.id,
+            cursor=cursor,
+            paged=kind == "json",
+        )
+        if kind == "json":
+            return await page(asked, threads, question, limit=limit or 100, dataset=shown.name, with_cursor=True)
+        return await stream(asked, threads, question, kind, limit=limit, dataset=shown.name)
+
+    @app.get(
+        "/v1/datasets/{name}/aggregate",
+        response_model=Page,
+        responses={**problems(404, 406, 422), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
+        tags=["data"],
+    )
+    async def aggregate(
+        request: Request,
+        name: Name,
+        group: Annotated[str | None, Query(max_length=8000, examples=["origin_code"])] = None,
+        measure: Annotated[
+            list[str] | None,
+            Query(
+                max_length=50,
+                description="`count`, or `function:column`: sum, min, max, avg, count, count_distinct.",
+                examples=[["count", "sum:flights"]],
+            ),
+        ] = None,
+        filters: Filters = None,
+        sort: Sort = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE_ROWS, description="Groups.")] = 1000,
+        release: Of = None,  # noqa: ARG001 - taken by the gate
+        form: Form = None,
+    ) -> Response:
+        """Measures by groups."""
+        asked = _asked(request)
+        kind = wanted_format(asked, form)
+        shown = asked.release.dataset(asked.who.role, name)
+        question = aggregate_question(shown, group=group, measures=measure or (), filters=filters or (), sort=sort)
+        if kind == "json":
+            return await page(asked, threads, question, limit=limit, dataset=shown.name, with_cursor=False)
+        return await stream(asked, threads, question, kind, limit=limit, dataset=shown.name)
+
+    @app.post(
+        "/v1/sql",
+        responses={**problems(404, 406, 415, 422, 501, 503), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
+        tags=["data"],
+    )
+    async def sql(request: Request, body: Annotated[SqlBody, Body()], form: Form = None) -> Response:
+        """One SELECT of the caller's own, in a process of its own."""
+        asked = _asked(request)
+        asked.question = body.sql[:4000]
+        if sandbox is None:
+            raise Problem("sql_unavailable", "Guarded SQL is not served here.", remedy="use the datasets' routes")
+        kind = wanted_format(asked, form)
+        loop = asyncio.get_running_loop()
+        if body.release is not None:
+            asked.opened = await loop.run_in_executor(threads.exports, follower.get, body.release)
+        views = {name: each.guarded() for name, each in asked.release.shown(asked.who.role).items()}
+        statement = Statement(body.sql, views, kind, head=f'"release":"{asked.release.id}",')
+        answer = await loop.run_in_executor(threads.statements, sandbox.run, asked.release.release.folder, statement)
+        asked.rows = answer.rows
+        return Response(answer.content, media_type=MEDIA_TYPES[kind])
+
+
+def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
+    @app.get("/v1/releases", response_model=Releases, tags=["releases"])
+    async def releases(request: Request) -> Any:
+        """Published releases, oldest first."""
+        asked = _asked(request)
+        found = await asyncio.get_running_loop().run_in_executor(threads.exports, follower.all)
+        return {"releases": [release_entry(each, asked.release.shown(asked.who.role)) for each in found]}
+
+    @app.get("/v1/releases/{release_id}", response_model=ReleaseEntry, responses=problems(404), tags=["releases"])
+    async def release_by_id(request: Request, release_id: ReleaseId) -> Any:
+        """One release."""
+        asked = _asked(request)
+        found = await asyncio.get_running_loop().run_in_executor(threads.exports, follower.get, release_id)
+        return release_entry(found.release, found.shown(asked.who.role))
+
+    @app.get(
+        "/v1/releases/{before_id}/diff/{after_id}",
+        response_model=Difference,
+        responses=problems(404),
+        tags=["releases"],
+    )
+    async def diff(request: Request, before_id: ReleaseId, after_id: ReleaseId) -> Any:
+        """How one release differs from another, by dataset and interval."""
+        asked = _asked(request)
+        loop = asyncio.get_running_loop()
+        before = await loop.run_in_executor(threads.exports, follower.get, before_id)
+        after = await loop.run_in_executor(threads.exports, follower.get, after_id)
+        shown = {**before.shown(asked.who.role), **after.shown(asked.who.role)}
+        return difference(before.release, after.release, shown)
+
+
+def _asked(request: Request) -> Asked:
+    asked: Asked = request.scope["state"]["asked"]
+    return asked
+
+
+def _told(request: Request, problem: Problem) -> Response:
+    asked = _asked(request)
+    asked.code = problem.code
+    status, headers, body = problem_answer(problem, asked.id)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for it
+    return _told(request, error)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])[:200]
+    code = "bad_body" if place.startswith("body") else "bad_parameter"
+    message = re.sub(r"[^\x20-\x7e]", "?", str(first["msg"]))[:200]
+    return _told(request, Problem(code, f"{place}: {message}.", remedy="see /v1/openapi.json"))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    code, remedy = {
+        404: ("not_found", "see /v1/openapi.json"),
+        405: ("method_not_allowed", "use a method of the header Allow"),
+        415: ("unsupported_media_type", "send application/json"),
+    }.get(error.status_code, ("bad_body", "send JSON in UTF-8"))
+    response = _told(request, Problem(code, "There is nothing here to do that with.", remedy=remedy))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response

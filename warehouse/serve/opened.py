@@ -1,0 +1,219 @@
+"""Releases, opened for reading: the current one, followed by its pointer, and earlier ones when they are asked for.
+
+::
+
+    pointer moves ─▶ noticed within FOLLOW_S ─▶ new release opened beside the old one ─▶ one reference swapped
+
+A request takes its release once and keeps it to its end, so every answer comes from exactly one. The old instance ends
+with the last request that holds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from common.errors import PenstockError, UnknownName
+from lake.sql import literal
+from warehouse.releases import Release, Releases
+from warehouse.serve.policy import Policy, Shown, Table, shown_to
+from warehouse.serve.problems import Problem
+
+_LOG = logging.getLogger(__name__)
+
+FOLLOW_S = 0.2
+"""How soon a move of the pointer is looked for, in s."""
+
+PROMISED_DELAY_S = 1.0
+"""After how long, at the latest, a published release is served, in s."""
+
+_EARLIER_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Description:
+    """What dbt says of a table: its comment, and its columns' comments by name."""
+
+    text: str
+    columns: Mapping[str, str]
+
+
+class OpenRelease:
+    """One release in this process, read only and locked: no other file, no network, no setting.
+
+    Args:
+        release: the release.
+        policy: who may see what.
+        salt: see :func:`warehouse.serve.policy.shown_to`.
+        memory_limit_mb: DuckDB's limit for all queries of this release.
+        threads: of DuckDB, for one query.
+
+    Raises:
+        duckdb.Error: its file cannot be opened.
+    """
+
+    def __init__(self, release: Release, policy: Policy, *, salt: str, memory_limit_mb: int, threads: int) -> None:
+        self.release = release
+        self.id = release.id
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._instance = duckdb.connect(
+            config={
+                "threads": threads,
+                "memory_limit": f"{memory_limit_mb}MB",
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "temp_directory": "",
+                "python_enable_replacements": False,
+            }
+        )
+        self._instance.execute("SET TimeZone = 'UTC'")
+        self._instance.execute(f"ATTACH {literal(str(release.database))} AS warehouse (READ_ONLY)")
+        self._instance.execute("SET enable_external_access = false")
+        self._instance.execute("SET lock_configuration = true")
+        self.tables, self.descriptions = _describe(self._instance)
+        self._shown = {
+            name: shown_to(self._instance, role, self.tables, salt=salt) for name, role in policy.roles.items()
+        }
+
+    def shown(self, role: str) -> Mapping[str, Shown]:
+        """The datasets of a role."""
+        return self._shown[role]
+
+    def dataset(self, role: str, name: str) -> Shown:
+        """One dataset of a role.
+
+        Raises:
+            Problem: ``unknown_dataset``: there is none of that name for it; whether for others is not told.
+        """
+        found = self._shown[role].get(name.lower())
+        if found is None:
+            raise Problem(
+                "unknown_dataset", f"There is no dataset {name[:80]!r} for you.", remedy="see GET /v1/datasets"
+            )
+        return found
+
+    def borrow(self) -> duckdb.DuckDBPyConnection:
+        """A connection for one query at a time; give it back, or close it if the query may still be at work."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._instance.cursor()
+
+    def give_back(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """The query of this connection has ended."""
+        self._idle.append(cursor)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:
+    names = "CASE schema_name WHEN 'main' THEN '' ELSE schema_name || '.' END || table_name"
+    comments = dict(
+        connection.execute(
+            f"SELECT lower({names}), coalesce(comment, '') FROM duckdb_tables() "
+            "WHERE database_name = 'warehouse' AND NOT internal ORDER BY 1"
+        ).fetchall()
+    )
+    rows = connection.execute(
+        f"SELECT lower({names}), column_name, data_type, coalesce(comment, '') FROM duckdb_columns() "
+        "WHERE database_name = 'warehouse' AND NOT internal ORDER BY 1, column_index"
+    ).fetchall()
+    tables = {}
+    descriptions = {}
+    for name, comment in comments.items():
+        own = [row[1:] for row in rows if row[0] == name]
+        tables[name] = Table(name, tuple((column, kind) for column, kind, _ in own))
+        descriptions[name] = Description(comment, {column: text for column, _, text in own})
+    return tables, descriptions
+
+
+class Follower:
+    """The current release, and earlier ones by id.
+
+    Args:
+        warehouse: the folder.
+        policy, salt, memory_limit_mb, threads: see :class:`OpenRelease`.
+
+    Side effects: a thread follows the pointer until :meth:`close`.
+    """
+
+    def __init__(self, warehouse: Path, policy: Policy, *, salt: str, memory_limit_mb: int, threads: int) -> None:
+        self._releases = Releases(warehouse)
+        self._policy = policy
+        self._salt = salt
+        self._memory_limit_mb = memory_limit_mb
+        self._threads = threads
+        self._current: OpenRelease | None = None
+        self._earlier: OrderedDict[str, OpenRelease] = OrderedDict()
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._look()
+        self._thread = threading.Thread(target=self._follow, name="follow-releases", daemon=True)
+        self._thread.start()
+
+    def current(self) -> OpenRelease:
+        """The current release.
+
+        Raises:
+            Problem: ``nothing_published``.
+        """
+        found = self._current
+        if found is None:
+            raise Problem(
+                "nothing_published", "Nothing has been published yet.", remedy="come again later", retry_after_s=30
+            )
+        return found
+
+    def get(self, release_id: str) -> OpenRelease:
+        """A release by its id; it stays open while others like it are asked for.
+
+        Raises:
+            Problem: ``unknown_release``: there is none, or it was retired.
+        """
+        current = self.current()
+        if release_id == current.id:
+            return current
+        with self._guard:
+            try:
+                release = self._releases.get(release_id)
+                found = self._earlier.pop(release_id, None) or self._open(release)
+            except (UnknownName, duckdb.Error):
+                self._earlier.pop(release_id, None)
+                raise Problem(
+                    "unknown_release", f"There is no release {release_id[:40]!r}.", remedy="see GET /v1/releases"
+                ) from None
+            self._earlier[release_id] = found
+            while len(self._earlier) > _EARLIER_KEPT:
+                self._earlier.popitem(last=False)
+            return found
+
+    def all(self) -> list[Release]:
+        """All published releases, oldest first."""
+        return self._releases.all()
+
+    def _open(self, release: Release) -> OpenRelease:
+        return OpenRelease(
+            release, self._policy, salt=self._salt, memory_limit_mb=self._memory_limit_mb, threads=self._threads
+        )
+
+    def _look(self) -> None:
+        release = self._releases.current()
+        if release is not None and (self._current is None or self._current.id != release.id):
+            self._current = self._open(release)
+            _LOG.info("release %s is served", release.id)
+
+    def _follow(self) -> None:
+        while not self._ended.wait(FOLLOW_S):
+            try:
+                self._look()
+            except (PenstockError, duckdb.Error, OSError) as error:  # served on; looked for again in a moment
+                _LOG.warning("the current release cannot be opened, the one before is served: %s", error)
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._ended.set()
+        self._thread.join()
