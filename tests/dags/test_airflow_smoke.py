@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gzip
 import json
-import os
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,10 +20,9 @@ from common.settings import Settings
 from ingestion.objects.client import Bucket
 from lake.paths import TableId
 from penstock import backfill_airflow
-from penstock.airflow_api import FINISHED, AirflowApi, Run, TaskRun, wait_for
+from penstock.airflow_api import FINISHED, AirflowApi, wait_for
 from penstock.backfill_plan import Wish
 from penstock.backfill_run import run_backfill
-from penstock.build import pin_lake
 from penstock.costs import account
 from penstock.embedded import EmbeddedServices
 from penstock.embedded_process import port_is_free
@@ -36,20 +30,30 @@ from penstock.incidents import incidents_of
 from penstock.pipeline import Pipeline
 from penstock.run import run as run_days
 from penstock.scheduler import Scheduler
+from tests.dags.airflow_runs import (
+    BACKFILL,
+    BUILD,
+    DAGS,
+    EVENTS,
+    INGEST,
+    LAST,
+    MAINTENANCE,
+    WATCH,
+    backfill,
+    ended,
+    kill_one_task,
+    pools,
+    put_weather,
+    removed,
+    rows,
+    specs_with_events,
+    state,
+    store_connection,
+    succeeded,
+)
 from tests.integration.penstock.collector import Collector, collecting
 from tests.nats_server import PASSWORD, NatsServer, running_nats
 from warehouse.releases import Releases
-
-ROOT = Path(__file__).resolve().parents[2]
-INGEST = ("ingest_flightops", "ingest_stations")
-BUILD = "build_warehouse"
-BACKFILL = "backfill"
-WATCH = "watch_incidents"
-EVENTS = "ingest_on_events"
-DAGS = (*INGEST, BUILD, BACKFILL, EVENTS, WATCH)
-QUEUE = "queue: {connection: bus, stream: IN, subject: in.days, dead_letter: dead.days}"
-LAST = "2013-12-31"
-"""The last day of flights, of which the demo's bucket has no object."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def scheduler(services: EmbeddedServices, bus: NatsServer, collector: Collector)
     environment = {
         "PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"],
         "PENSTOCK_CONNECTIONS__BUS": bus.url,
-        "PENSTOCK_SOURCES": str(_specs_with_events(home / "sources")),
+        "PENSTOCK_SOURCES": str(specs_with_events(home / "sources")),
         "AIRFLOW__TRACES__OTEL_ON": "True",
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
@@ -94,7 +98,7 @@ def scheduler(services: EmbeddedServices, bus: NatsServer, collector: Collector)
         airflow.start()
         api = airflow.api
         api.wait_for_dags(DAGS)
-        _store_connection(api, services.connections["flightops"])
+        store_connection(api, services.connections["flightops"])
         for dag_id in DAGS:
             api.unpause(dag_id)
         yield airflow
@@ -133,8 +137,8 @@ def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, 
     for dag_id in INGEST:
         api.trigger(dag_id, partition_key="2013-01-01")
     for dag_id in INGEST:
-        _succeeded(api, api.wait_runs(dag_id, ["2013-01-01"], timeout_s=120))
-    built = _succeeded(api, api.wait_runs(BUILD, ["2013-01-01"], timeout_s=120))
+        succeeded(api, api.wait_runs(dag_id, ["2013-01-01"], timeout_s=120))
+    built = succeeded(api, api.wait_runs(BUILD, ["2013-01-01"], timeout_s=120))
     assert [(run.partition_key, run.run_type) for run in built] == [("2013-01-01", "asset_triggered")]
     flights = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-01-01")
     assert flights is not None
@@ -186,24 +190,24 @@ def test_a_backfill_gives_every_day_its_own_key_and_one_build_and_twice_gives_th
     api: AirflowApi, pipeline: Pipeline
 ) -> None:
     keys = ["2013-03-10", "2013-03-11"]  # the first is a day of 23 hours
-    first = _backfill(api, keys)
-    lake, warehouse = _state(pipeline)
-    second = _backfill(api, keys)
+    first = backfill(api, keys)
+    lake, warehouse = state(pipeline)
+    second = backfill(api, keys)
     assert {run.run_id for run in first}.isdisjoint(run.run_id for run in second)
     assert [run.partition_key for run in first] == [run.partition_key for run in second] == keys
-    assert _state(pipeline) == (lake, warehouse)
-    assert _rows(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
+    assert state(pipeline) == (lake, warehouse)
+    assert rows(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
 
 
 def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowApi, pipeline: Pipeline) -> None:
     run = api.trigger("ingest_flightops", partition_key="2013-04-01")
-    killed = _kill_one_task(api, run)
-    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-04-01"], timeout_s=120))
+    killed = kill_one_task(api, run)
+    succeeded(api, api.wait_runs("ingest_flightops", ["2013-04-01"], timeout_s=120))
     tasks = {(task.task_id, task.map_index): task for task in api.task_instances(run.dag_id, run.run_id)}
     assert tasks[killed.task_id, killed.map_index].try_number == killed.try_number + 1
     receipt = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-04-01")
     assert receipt is not None
-    assert _rows(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
+    assert rows(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
 
 
 def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
@@ -222,9 +226,9 @@ def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
     ]
     now = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
     assert {key: now[key] for key in good} == good, "what was good was left alone"
-    assert _pools(api, runs) == {("ingest_intervals", "success"): {"backfill"}}
+    assert pools(api, runs) == {("ingest_intervals", "success"): {"backfill"}}
     live = [run for run in api.runs("ingest_flightops") if run.run_type == "manual"]
-    assert _pools(api, live)["ingest_intervals", "success"] == {"source_load"}
+    assert pools(api, live)["ingest_intervals", "success"] == {"source_load"}
     after = Releases(pipeline.settings.warehouse).all()
     assert [release.id for release in after] == [*releases, summary["release"]]
     assert after[-1].manifest["changed_keys"]["flights"] == ["2013-05-01", "2013-05-02", "2013-05-03", "2013-05-04"]
@@ -252,20 +256,20 @@ def test_a_paused_backfill_starts_nothing_and_a_cancelled_one_ends_and_is_not_fo
 def test_a_new_object_is_ingested_without_the_schedule_and_a_later_one_reopens_the_day(
     api: AirflowApi, pipeline: Pipeline, services: EmbeddedServices
 ) -> None:
-    with Bucket.open(services.connections["stations"]) as bucket, _removed(bucket, f"date={LAST}"):
-        rows = _put_weather(bucket, "EWR")
-        [first] = _succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=180))
+    with Bucket.open(services.connections["stations"]) as bucket, removed(bucket, f"date={LAST}"):
+        rows = put_weather(bucket, "EWR")
+        [first] = succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=180))
         weather = TableId("raw", "stations__weather")
-        assert _rows(pipeline, weather, LAST) == rows
+        assert rows(pipeline, weather, LAST) == rows
         api.trigger("ingest_flightops", partition_key=LAST)
-        [build] = _succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120))
+        [build] = succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120))
         since = datetime.now(UTC)
-        rows += _put_weather(bucket, "LGA")
-        [second] = _succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=120, since=since))
-        assert _rows(pipeline, weather, LAST) == rows
-        [again] = _succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120, since=since))
+        rows += put_weather(bucket, "LGA")
+        [second] = succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=120, since=since))
+        assert rows(pipeline, weather, LAST) == rows
+        [again] = succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120, since=since))
         assert len({first.run_id, second.run_id, build.run_id, again.run_id}) == 4
-        assert _rows(pipeline, TableId("refined", "weather"), LAST) == rows
+        assert rows(pipeline, TableId("refined", "weather"), LAST) == rows
         assert len(api.runs(EVENTS)) == 2, "each object is told once"
 
 
@@ -288,12 +292,12 @@ def test_a_message_on_the_queue_is_ingested_and_acknowledged_and_twice_the_same_
 
     message = b'{"source": "flightops", "table": "flights", "interval": "2013-07-04"}'
     asyncio.run(put(message, b"not json", message))
-    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
+    succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
     asyncio.run(put(message))
     assert wait_for(lambda: asyncio.run(left()) == (0, 1), 120)
     assert wait_for(lambda: all(run.state in FINISHED for run in api.runs(EVENTS)), 120)
-    _succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
-    assert _rows(pipeline, flights, "2013-07-04") == 737
+    succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
+    assert rows(pipeline, flights, "2013-07-04") == 737
     assert len(pipeline.lake.load(flights).snapshots()) == before + 1
     assert api.runs(BUILD, since=since) == [], "the scheduled run of the day will announce it"
 
@@ -301,7 +305,7 @@ def test_a_message_on_the_queue_is_ingested_and_acknowledged_and_twice_the_same_
 def test_a_run_without_a_key_fails_at_once_says_why_and_is_an_incident(api: AirflowApi, pipeline: Pipeline) -> None:
     body: dict[str, object] = {"logical_date": None, "conf": {}}
     run_id = api.call("POST", "/api/v2/dags/ingest_stations/dagRuns", body)["dag_run_id"]
-    run = _ended(api, "ingest_stations", run_id)
+    run = ended(api, "ingest_stations", run_id)
     assert run.state == "failed"
     (task,) = [task for task in api.task_instances(run.dag_id, run_id) if task.state == "failed"]
     assert task.try_number == 1
@@ -314,16 +318,26 @@ def test_a_run_without_a_key_fails_at_once_says_why_and_is_an_incident(api: Airf
 def test_an_hourly_look_sees_what_stands_though_nothing_else_runs(api: AirflowApi, pipeline: Pipeline) -> None:
     before = {each.incident_id: each.last_seen_at for each in incidents_of(pipeline.lake) if each.is_open}
     run = api.trigger(WATCH)
-    assert _ended(api, WATCH, run.run_id).state == "success"
+    assert ended(api, WATCH, run.run_id).state == "success"
     after = {each.incident_id: each.last_seen_at for each in incidents_of(pipeline.lake) if each.is_open}
     assert before
     assert after.keys() == before.keys()
     assert all(after[each] > seen for each, seen in before.items())
 
 
+def test_maintenance_runs_beside_everything_else_and_changes_nothing_that_is_read(
+    api: AirflowApi, pipeline: Pipeline
+) -> None:
+    before = state(pipeline)
+    run = api.trigger(MAINTENANCE)
+    assert ended(api, MAINTENANCE, run.run_id).state == "success"
+    assert {task.task_id for task in api.task_instances(MAINTENANCE, run.run_id)} >= {"retain", "compact", "sweep"}
+    assert state(pipeline) == before
+
+
 def test_a_viewer_may_look_and_not_touch(scheduler: Scheduler) -> None:
     viewer = scheduler.api_as("viewer")
-    assert set(viewer.dag_ids()) == {*DAGS, "watch_incidents"}
+    assert set(viewer.dag_ids()) == set(DAGS)
     body: dict[str, object] = {"logical_date": None, "partition_key": "2013-05-01", "conf": {}}
     assert viewer.request("POST", "/api/v2/dags/ingest_flightops/dagRuns", body)[0] == HTTPStatus.FORBIDDEN
     assert viewer.request("PATCH", f"/api/v2/dags/{BUILD}", {"is_paused": True})[0] == HTTPStatus.FORBIDDEN
@@ -368,122 +382,3 @@ def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(tmp_p
         broken.start()
     assert broken.processes() == []
     assert not broken.is_running()
-
-
-def _specs_with_events(folder: Path) -> Path:
-    folder.mkdir()
-    watch = f'watch: bucket, poll_interval_s: 1, from: "{LAST}"'
-    for spec in (ROOT / "ingestion" / "sources").glob("*.yml"):
-        text = spec.read_text()
-        text = text.replace(
-            "    cursor: {column: time_hour", f"    events: {{{QUEUE}}}\n    cursor: {{column: time_hour"
-        )
-        text = text.replace(f"      to: {LAST}\n", "      to: 2014-01-01\n")
-        text = text.replace("    coverage:\n", f"    events: {{{watch}, {QUEUE}}}\n    coverage:\n")
-        (folder / spec.name).write_text(text)
-    return folder
-
-
-def _put_weather(bucket: Bucket, origin: str) -> int:
-    """Put the observations of the day before as those of the last day; their number."""
-    lines = gzip.decompress(bucket.read(f"weather/origin={origin}/date=2013-12-30.csv.gz")).decode()
-    moved = lines.replace("2013-12-30", LAST).replace(f"{origin},2013,12,30,", f"{origin},2013,12,31,")
-    bucket.put(f"weather/origin={origin}/date={LAST}.csv.gz", gzip.compress(moved.encode()))
-    return len(lines.splitlines()) - 1
-
-
-@contextlib.contextmanager
-def _removed(bucket: Bucket, ending: str) -> Iterator[None]:
-    """The session's bucket is lent: what was put there is removed."""
-    try:
-        yield
-    finally:
-        for found in list(bucket.objects("weather/")):
-            if ending in found.key:
-                bucket.delete(found.key)
-
-
-def _backfill(api: AirflowApi, keys: list[str]) -> list[Run]:
-    """Back-fill both sources; the builds that followed."""
-    end = f"{keys[-1][:-2]}{int(keys[-1][-2:]) + 1:02d}"
-    backfills = [api.create_backfill(dag_id, keys[0], end, reprocess="completed") for dag_id in INGEST]
-    for backfill in backfills:
-        assert list(backfill.keys) == keys
-        runs = _succeeded(api, api.wait_backfill(backfill, timeout_s=120))
-        assert [run.partition_key for run in runs] == keys
-    since = min(backfill.created_at for backfill in backfills)
-    return _succeeded(api, api.wait_runs(BUILD, keys, timeout_s=120, since=since))
-
-
-def _pools(api: AirflowApi, runs: list[Run]) -> dict[tuple[str, str | None], set[str]]:
-    """Pools of the ingest tasks of some runs that did anything."""
-    found: dict[tuple[str, str | None], set[str]] = {}
-    for run in runs:
-        for task in api.task_instances(run.dag_id, run.run_id):
-            if task.task_id == "ingest_intervals":
-                found.setdefault((task.task_id, task.state), set()).add(task.pool)
-    return found
-
-
-def _succeeded(api: AirflowApi, runs: list[Run]) -> list[Run]:
-    for run in runs:
-        assert run.state == "success", api.failures(run)
-    return runs
-
-
-def _state(pipeline: Pipeline) -> tuple[dict[str, str], dict[str, str]]:
-    """Checksums of every lake table and of every table of the current release."""
-    _declare(pipeline)
-    tables = [table for namespace in ("raw", "refined") for table in pipeline.lake.tables(namespace)]
-    current = Releases(pipeline.settings.warehouse).current()
-    assert current is not None
-    lake = {str(table): pipeline.lake.checksum(table) for table in tables}
-    return lake, {table["name"]: table["checksum"] for table in current.manifest["tables"]}
-
-
-def _ended(api: AirflowApi, dag_id: str, run_id: str) -> Run:
-    """A run without a key, when it has ended."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        run = next(run for run in api.runs(dag_id) if run.run_id == run_id)
-        if run.state in FINISHED:
-            return run
-        time.sleep(0.5)
-    raise AssertionError(f"{run_id} has not ended")
-
-
-def _rows(pipeline: Pipeline, table: TableId, key: str) -> int:
-    _declare(pipeline)
-    return int(pipeline.lake.checksum(table, [key]).split(":")[0])
-
-
-def _declare(pipeline: Pipeline) -> None:
-    pipeline.declare_raw()
-    pin_lake(pipeline)
-
-
-def _kill_one_task(api: AirflowApi, run: Run) -> TaskRun:
-    """Kill the process of the first ingest task of a run that is seen at work."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for task in api.task_instances(run.dag_id, run.run_id):
-            if task.state == "running" and task.pid and task.task_id != "announce":
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(task.pid, signal.SIGKILL)
-                    return task
-        time.sleep(0.02)
-    raise AssertionError("no task was seen running")
-
-
-def _store_connection(api: AirflowApi, url: str) -> None:
-    parts = urlsplit(url)
-    body = {
-        "connection_id": "flightops",
-        "conn_type": "postgres",
-        "host": parts.hostname,
-        "port": parts.port,
-        "schema": parts.path.lstrip("/"),
-        "login": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
-    }
-    assert api.request("POST", "/api/v2/connections", body)[0] == HTTPStatus.CREATED
