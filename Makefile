@@ -38,7 +38,7 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 	@$(BIN)/penstock down
 
 test: $(INSTALLED) ## All tests, on real services
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 	@$(BIN)/ruff check .

@@ -140,6 +140,8 @@ def sweep(
             if since is None and moment - file.modified_at >= grace:
                 since = moment
             if since is not None:
+                since = min(since, moment)  # a note of the future is of a clock that has been put right since
+            if since is not None:
                 noted[path] = since.isoformat()
             if since is not None and moment - since >= grace:
                 due.append(file)
