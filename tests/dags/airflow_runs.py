@@ -116,7 +116,7 @@ def ended(api: AirflowApi, dag_id: str, run_id: str) -> Run:
     raise AssertionError(f"{run_id} has not ended")
 
 
-def rows(pipeline: Pipeline, table: TableId, key: str) -> int:
+def rows_of(pipeline: Pipeline, table: TableId, key: str) -> int:
     """Rows of one interval of a lake table."""
     declare(pipeline)
     return int(pipeline.lake.checksum(table, [key]).split(":")[0])

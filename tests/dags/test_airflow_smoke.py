@@ -45,7 +45,7 @@ from tests.dags.airflow_runs import (
     pools,
     put_weather,
     removed,
-    rows,
+    rows_of,
     specs_with_events,
     state,
     store_connection,
@@ -196,7 +196,7 @@ def test_a_backfill_gives_every_day_its_own_key_and_one_build_and_twice_gives_th
     assert {run.run_id for run in first}.isdisjoint(run.run_id for run in second)
     assert [run.partition_key for run in first] == [run.partition_key for run in second] == keys
     assert state(pipeline) == (lake, warehouse)
-    assert rows(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
+    assert rows_of(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
 
 
 def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowApi, pipeline: Pipeline) -> None:
@@ -207,7 +207,7 @@ def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowAp
     assert tasks[killed.task_id, killed.map_index].try_number == killed.try_number + 1
     receipt = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-04-01")
     assert receipt is not None
-    assert rows(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
+    assert rows_of(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
 
 
 def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
@@ -260,16 +260,16 @@ def test_a_new_object_is_ingested_without_the_schedule_and_a_later_one_reopens_t
         rows = put_weather(bucket, "EWR")
         [first] = succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=180))
         weather = TableId("raw", "stations__weather")
-        assert rows(pipeline, weather, LAST) == rows
+        assert rows_of(pipeline, weather, LAST) == rows
         api.trigger("ingest_flightops", partition_key=LAST)
         [build] = succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120))
         since = datetime.now(UTC)
         rows += put_weather(bucket, "LGA")
         [second] = succeeded(api, api.wait_runs("ingest_stations", [LAST], timeout_s=120, since=since))
-        assert rows(pipeline, weather, LAST) == rows
+        assert rows_of(pipeline, weather, LAST) == rows
         [again] = succeeded(api, api.wait_runs(BUILD, [LAST], timeout_s=120, since=since))
         assert len({first.run_id, second.run_id, build.run_id, again.run_id}) == 4
-        assert rows(pipeline, TableId("refined", "weather"), LAST) == rows
+        assert rows_of(pipeline, TableId("refined", "weather"), LAST) == rows
         assert len(api.runs(EVENTS)) == 2, "each object is told once"
 
 
@@ -297,7 +297,7 @@ def test_a_message_on_the_queue_is_ingested_and_acknowledged_and_twice_the_same_
     assert wait_for(lambda: asyncio.run(left()) == (0, 1), 120)
     assert wait_for(lambda: all(run.state in FINISHED for run in api.runs(EVENTS)), 120)
     succeeded(api, api.wait_runs("ingest_flightops", ["2013-07-04"], timeout_s=120, since=since))
-    assert rows(pipeline, flights, "2013-07-04") == 737
+    assert rows_of(pipeline, flights, "2013-07-04") == 737
     assert len(pipeline.lake.load(flights).snapshots()) == before + 1
     assert api.runs(BUILD, since=since) == [], "the scheduled run of the day will announce it"
 
