@@ -47,7 +47,7 @@ def event_assets(sources: list[SourceSchedule]) -> list[Any]:
     return found
 
 
-_watched = event_assets(load_schedules())
+_watched = event_assets(load_schedules(mentioning="events:"))
 
 
 @dag(

@@ -114,6 +114,6 @@ def _documentation(source: SourceSchedule) -> str:
 
 
 _wanted = get_parsing_context().dag_id  # a task's process needs its own DAG only
-for _schedule in load_schedules():
+for _schedule in load_schedules(mentioning=(_wanted or "").removeprefix("ingest_")):
     if _wanted in (None, _schedule.dag_id):
         globals()[_schedule.dag_id] = ingest_dag(_schedule)
