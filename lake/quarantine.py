@@ -157,17 +157,20 @@ def _with_ids(query: str) -> str:
 def still_needed(lake: Lake, table: TableId, key: str, waiting: Sequence[LiveFile]) -> list[LiveFile]:
     """Files of a quarantine partition that have to stay when another one is added.
 
-    Those of the live attempt of ``table``, and those of any attempt younger than a day: it may be about to be
-    published by a run beside this one.
+    Those of the live attempt of ``table``, and those written less than a day ago: their attempt may be about to be
+    published by a run beside this one. When its rows were rejected says less: a replay writes those that stay anew.
     """
     live = set(lake.live_attempts(table, key).values())
     columns, field_ids = lake.columns(table.quarantine)
     field_id = field_ids[[column.name for column in columns].index("quarantined_at")]
-    horizon_us = int((lake.clock() - ABANDONED_AFTER).timestamp() * 1_000_000)
+    horizon = lake.clock() - ABANDONED_AFTER
 
     def is_young(file: LiveFile) -> bool:
         bound = (file.data_file.lower_bounds or {}).get(field_id)
-        return bound is None or int(from_bytes(TimestamptzType(), bound)) >= horizon_us
+        if bound is None or int(from_bytes(TimestamptzType(), bound)) >= int(horizon.timestamp() * 1_000_000):
+            return True  # without a look at the store: no file is older than its rows
+        written_at = lake.storage.written_at(file.location)
+        return written_at is None or written_at >= horizon
 
     return [file for file in waiting if attempt_of(file.location) in live or is_young(file)]
 

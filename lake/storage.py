@@ -212,6 +212,22 @@ class Storage:
         found = self._objects.get_file_info(path)
         return int(found.size) if found.is_file else None
 
+    def written_at(self, location: str) -> datetime | None:
+        """When a file was written, UTC, by the store's clock; None if it is not there.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        path = self._path(location)
+        try:
+            if self._objects is None:
+                return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+            return _in_utc(self._objects.get_file_info(path).mtime)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"Cannot look at {location}: {error}.", remedy="check the lake's storage") from None
+
     def flush(self, location: str) -> int:
         """Have a file that was just written outlive a power cut (an object store has done so); its size in bytes."""
         if self._objects is None:

@@ -273,9 +273,10 @@ class Sandbox:
     def _take(self, folder: Path) -> _Worker:
         with self._guard:
             mine = [worker for worker in self._warm if worker.folder == folder]
+            orphaned = self._template is None or self._template.poll() is not None  # then they are about to end
             for worker in mine:
                 self._warm.remove(worker)
-                if worker.is_alive():
+                if worker.is_alive() and not orphaned:
                     return worker
                 worker.kill()
         return self._spawn(folder)

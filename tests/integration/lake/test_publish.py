@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -132,6 +132,10 @@ def test_rows_of_attempts_that_died_long_ago_leave_the_quarantine_for_good(local
     later = local.open()
     later.clock = lambda: NOW + timedelta(days=2)
     publish_staged(later, local.stage([(1, "later"), (-1, "b")], lake=later), [1])
+    # Rows of two days ago in files of a moment ago: somebody is about to publish them anew.
+    assert len(local.lake.live(TABLE.quarantine, DAY)) == 4
+    later.clock = lambda: datetime.now(UTC) + timedelta(days=2)
+    publish_staged(later, local.stage([(1, "much later"), (-1, "b")], lake=later), [1])
     assert len(local.lake.live(TABLE.quarantine, DAY)) == 2  # the one that was live, and the new one
     assert quarantined(local.open(), TABLE).num_rows == 1
 

@@ -191,8 +191,9 @@ def test_an_upload_in_parts_that_nobody_finished_is_aborted(request: pytest.Fixt
     other = client.create_multipart_upload(Bucket="stations", Key="elsewhere/file")
     assert sweep_at(bench).uploads == 0
     assert sweep_at(bench, 2 * DAY).uploads == 1
-    left = client.list_multipart_uploads(Bucket="stations").get("Uploads", [])
-    assert [upload["Key"] for upload in left] == ["elsewhere/file"]
+    left = {upload["Key"] for upload in client.list_multipart_uploads(Bucket="stations").get("Uploads", [])}
+    assert key not in left
+    assert "elsewhere/file" in left
     client.abort_multipart_upload(Bucket="stations", Key="elsewhere/file", UploadId=other["UploadId"])
     assert bench.rows() == [(1, "a")]
 
