@@ -270,8 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         if how.tear_at is not None:
             self.proxy.tear(self.command, self.path, self._sent(body), body[: how.tear_at])
             return self._hang_up()
-        if how.flip_sent is not None and body:
-            body = _flipped(body, how.flip_sent % len(body))
+        if how.flip_sent is not None:
+            body = _flipped(body, how.flip_sent)
         if how.shorten_sent:
             body = body[: -how.shorten_sent]
         if how.refuse:
@@ -329,7 +329,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _flipped(body: bytes, at: int) -> bytes:
-    return body[:at] + bytes([body[at] ^ 0x10]) + body[at + 1 :]
+    """One bit changed; positions beyond the end begin again at the start."""
+    at = at % len(body) if body else 0
+    return body[:at] + bytes(byte ^ 0x10 for byte in body[at : at + 1]) + body[at + 1 :]
 
 
 def operation_of(method: str, path: str) -> tuple[Operation, str]:
