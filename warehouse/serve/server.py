@@ -88,6 +88,16 @@ class Service:
 
     def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
         policy = load_policy(options.policy)
+        self.options = options
+        self.policy = policy
+        self.issuer = LocalIssuer(options.state)
+        self.tokens = Tokens(
+            policy,
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
+        )
         salt_path = options.state / "mask.key"
         write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
@@ -110,13 +120,7 @@ class Service:
         self._waiting = ThreadPoolExecutor(4, "gate")
         self.app = Gate(
             make_routes(self.follower, facts or NoFacts(), self.sandbox, self.threads),
-            tokens=Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
+            tokens=self.tokens,
             follower=self.follower,
             cache=cache,
             log=self.log,
@@ -187,7 +191,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -195,6 +199,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
+        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -205,7 +210,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            service.app,
+            app or service.app,
             http=Patient,
             loop="auto",
             lifespan="off",
