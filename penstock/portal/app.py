@@ -15,9 +15,13 @@ from starlette.routing import Route, Router
 from common.errors import PenstockError
 from common.settings import Settings
 from penstock.portal.base import Portal
+from penstock.portal.datasets import Datasets
+from penstock.portal.files import Files
 from penstock.portal.login import Login
-from penstock.portal.render import STYLE
+from penstock.portal.releases import Releases
+from penstock.portal.render import ICON, STYLE
 from penstock.portal.sessions import Sessions
+from penstock.portal.work import Work
 from warehouse.serve.gate import ASGIApp, Message, Receive, Send
 from warehouse.serve.problems import Problem
 from warehouse.serve.server import Service
@@ -36,13 +40,14 @@ def make_portal(service: Service, settings: Settings, sessions: Sessions, *, has
     """
     portal = Portal(service, settings, sessions, has_dashboards=has_dashboards)
 
-    async def home(request: Request) -> Response:
-        return portal.page(request, "home.html.j2")
-
     routes = [
         *Login(portal).routes(),
         Route("/static/portal.css", _style, methods=["GET"]),
-        Route("/", home, methods=["GET"]),
+        Route("/static/icon.svg", _icon, methods=["GET"]),
+        *Datasets(portal).routes(),
+        *Releases(portal).routes(),
+        *Work(portal).routes(),
+        *Files(portal).routes(),
     ]
     problems = _Problems(portal)
     handlers: dict[Any, Any] = {
@@ -60,6 +65,10 @@ def make_portal(service: Service, settings: Settings, sessions: Sessions, *, has
 
 async def _style(request: Request) -> Response:  # noqa: ARG001 - a route's
     return FileResponse(STYLE, media_type="text/css", headers={"cache-control": "public, max-age=31536000, immutable"})
+
+
+async def _icon(request: Request) -> Response:  # noqa: ARG001 - a route's
+    return FileResponse(ICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"})
 
 
 class _Problems:

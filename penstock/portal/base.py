@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+import penstock
 from common.settings import Settings
 from penstock.portal.door import Door
 from penstock.portal.forms import read_form
@@ -80,6 +84,11 @@ class Portal:
             if problem.code != "nothing_published":
                 raise
         shared = {
+            "links": self._links(),
+            "more": self._more(session),
+            "active": f"/{request.url.path.split('/')[1]}".replace("/datasets", "/"),
+            "q": "",
+            "version": penstock.__version__,
             "session": session,
             "scopes": session.principal.scopes if session else frozenset(),
             "form_token": self.sessions.form_token(session.id) if session else "",
@@ -90,3 +99,50 @@ class Portal:
         }
         text = environment().get_template(template).render(**{**shared, **facts})
         return HTMLResponse(text, status)
+
+    def draw_lineage(self, dataset: str, around: Sequence[str]) -> str | None:
+        """The picture of a dataset and these tables; None where no event tells of it.
+
+        Args:
+            dataset: the dataset.
+            around: tables it is made of, or that are made of it, and that may be named.
+        """
+        from penstock.lineage import Graph, graph_of
+        from penstock.lineage_picture import draw
+
+        tables = graph_of(self.settings).tables
+        wanted = {dataset, f"warehouse.{dataset}", *around} & tables.keys()
+        if len(wanted) < 2:
+            return None
+        return draw(Graph({name: replace(tables[name], reads=tables[name].reads & wanted) for name in wanted}))
+
+    def _links(self) -> list[tuple[str, str]]:
+        dashboards = [("/dashboards", "Dashboards")] if self.has_dashboards else []
+        work = [
+            ("/releases", "Releases"),
+            ("/runs", "Runs"),
+            ("/quarantine", "Quarantine"),
+            ("/incidents", "Incidents"),
+        ]
+        return [("/", "Datasets"), *dashboards, *work]
+
+    def _more(self, session: Session | None) -> list[tuple[str, str]]:
+        """Links of the footer; what shows more than the policy's datasets is for those who operate."""
+        found = [("/v1/openapi.json", "Description of the HTTP API")]
+        if session is not None and "operate" in session.principal.scopes:
+            found += [("/quality/", "Quality pages"), ("/docs/", "dbt documentation")]
+            address = airflow_address(self.settings)
+            if address:
+                found.append((address, "Airflow"))
+        return found
+
+
+def airflow_address(settings: Settings) -> str:
+    """Where people open Airflow: the connection of that name, else the one of the state folder; empty for none."""
+    from penstock.scheduler import Scheduler
+
+    if "airflow" in settings.connections:
+        url = urlsplit(settings.connection("airflow").get_secret_value())
+        return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "") + url.path
+    scheduler = Scheduler(settings.home)
+    return scheduler.url if scheduler.was_started() else ""

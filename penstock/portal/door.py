@@ -13,13 +13,16 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from penstock.portal.sessions import Session
-from warehouse.serve.gate import Message, Receive, Send
+from warehouse.serve.gate import Message, Send
 from warehouse.serve.problems import STATUS, Problem
 
 Query = Sequence[tuple[str, str]]
+
+
+_NOT_HERE = {"operations_unavailable", "not_found", "busy", "internal", "too_slow"}
 
 
 class Door:
@@ -38,11 +41,59 @@ class Door:
         Raises:
             Problem: what the API answered instead.
         """
+        return await self._ask(session, "GET", path, query)
+
+    async def post(self, session: Session, path: str) -> Any:
+        """Have something done; the document of the answer.
+
+        Raises:
+            Problem: what the API answered instead.
+
+        Side effects: the route's.
+        """
+        return await self._ask(session, "POST", path, ())
+
+    async def maybe(self, session: Session, path: str, query: Query = ()) -> Any:
+        """The same as :meth:`get` for what a page can do without; None if it is not to be had here or now."""
+        try:
+            return await self.get(session, path, query)
+        except Problem as problem:
+            if problem.code not in _NOT_HERE:
+                raise
+            return None
+
+    async def forward(self, session: Session, path: str, query: Query, outer: Message, send: Send) -> None:
+        """Let the API answer a browser by itself, such as by a stream.
+
+        Args:
+            session: who asks.
+            path: of the API.
+            query: parameters.
+            outer: scope of the browser's request.
+            send: of it.
+
+        Raises:
+            Problem: what the API answered instead.
+        """
+        refusal: list[bytes] = []
+        refused = False
+
+        async def sending(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                refused = int(message["status"]) >= 400
+            if not refused:
+                await send(message)
+            elif message["type"] == "http.response.body":
+                refusal.append(message.get("body", b""))
+
+        await self._app(_scope(session, "GET", path, query, outer), _no_body, sending)
+        if refused:
+            raise _problem(json.loads(b"".join(refusal)))
+
+    async def _ask(self, session: Session, method: str, path: str, query: Query) -> Any:
         parts: list[bytes] = []
         status = 0
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(message: Message) -> None:
             nonlocal status
@@ -51,40 +102,38 @@ class Door:
             else:
                 parts.append(message.get("body", b""))
 
-        await self.forward(session, path, query, receive, send)
+        await self._app(_scope(session, method, path, query), _no_body, send)
         document = json.loads(b"".join(parts), parse_float=Decimal)
         if status >= 400:
-            code = str(document.get("code", "internal"))
-            raise Problem(
-                code if code in STATUS else "internal",
-                str(document.get("detail", "Something went wrong here.")),
-                remedy=str(document.get("remedy", "try again")),
-            )
+            raise _problem(document)
         return document
 
-    async def forward(self, session: Session, path: str, query: Query, receive: Receive, send: Send) -> None:
-        """Let the API answer by itself, such as by a stream.
 
-        Args:
-            session: who asks.
-            path: of the API.
-            query: parameters.
-            receive: of the browser's request.
-            send: of it.
-        """
-        scope: Message = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": urlencode(query).encode(),
-            "headers": [(b"host", b"penstock"), (b"accept", b"*/*")],
-            "client": None,
-            "server": None,
-            "state": {"principal": session.principal, "door": "portal"},
-        }
-        await self._app(scope, receive, send)
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _problem(document: dict[str, Any]) -> Problem:
+    code = str(document.get("code", "internal"))
+    return Problem(code if code in STATUS else "internal", str(document["detail"]), remedy=str(document["remedy"]))
+
+
+def _scope(session: Session, method: str, path: str, query: Query, outer: Message | None = None) -> Message:
+    state = {"principal": session.principal, "door": "portal"}
+    if outer is not None and "abort" in outer.get("state", {}):
+        state["abort"] = outer["state"]["abort"]  # ends the browser's connection when an answer cannot be finished
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": quote(path).encode(),
+        "root_path": "",
+        "query_string": urlencode(query).encode(),
+        "headers": [(b"host", b"penstock"), (b"accept", b"*/*")],
+        "client": None,
+        "server": None,
+        "state": state,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -17,6 +18,7 @@ NOTHING = "\N{EN DASH}"
 """Stands where there is no value."""
 
 STYLE = FOLDER / "static" / "portal.css"
+ICON = FOLDER / "static" / "icon.svg"
 
 
 @cache
@@ -32,7 +34,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals["style"] = f"/static/portal.css?v={hashlib.sha256(STYLE.read_bytes()).hexdigest()[:12]}"
-    found.filters |= {"number": number, "moment": moment, "ago": ago, "cell": cell, "size": size}
+    found.filters |= {"number": number, "moment": moment, "ago": ago, "cell": cell, "is_number": is_number}
+    found.filters |= {"first_sentence": first_sentence, "incident_title": incident_title}
     return found
 
 
@@ -62,13 +65,21 @@ def ago(value: str | datetime | None, now: datetime) -> str:
     return "just now"
 
 
-def size(value: float) -> str:
-    """Bytes in the unit that fits."""
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"
+def is_number(kind: str) -> bool:
+    """Whether a DuckDB type is a number's, which stands to the right."""
+    return kind.startswith(
+        ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U", "DECIMAL", "FLOAT", "DOUBLE")
+    ) and (not kind.startswith(("UUID", "UNION")) and not kind.endswith("]"))
+
+
+def first_sentence(text: str) -> str:
+    """What a description begins with."""
+    return text.strip().split(". ")[0].split("\n")[0].rstrip(".") + "." if text.strip() else ""
+
+
+def incident_title(incident: Mapping[str, Any]) -> str:
+    """What is wrong, in a line; without the scope operate only of what kind it is, and where."""
+    return incident["subject"] or f"{incident['kind']}: {', '.join(incident['tables'] or incident['affected'])}"
 
 
 def cell(value: Any) -> str:
