@@ -169,7 +169,7 @@ class Datasets:
     def _history(self, session: Session, name: str) -> list[dict[str, Any]]:
         """Verdict and rows of a dataset in each release that is kept, the newest first."""
         filtered = self._portal.service.follower.current().dataset(session.principal.role, name).filtered
-        found = []
+        found: list[dict[str, Any]] = []
         for release in reversed(self._portal.service.follower.all()):
             table = next((each for each in release.manifest.get("tables", ()) if each["name"] == name), None)
             if table is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def snippets(dataset: Mapping[str, Any], request: Request, asked: Asked, setting
     columns = [each["name"] for each in dataset["columns"]][:3]
     query = urlencode([*asked.api, ("format", "csv")])
     rows = shlex.quote(f"{base}/v1/datasets/{name}/rows?{query}")
+    query_text = f'{{ dataset(name: "{name}") {{ description columns {{ name type }} }} }}'
     statement = f'{{"sql": "select * from {name} limit 10"}}'
     return [
         Snippet(
@@ -59,7 +61,7 @@ def snippets(dataset: Mapping[str, Any], request: Request, asked: Asked, setting
             "Python",
             f'import penstock\n\npenstock.table("{name}").pl()  # a Polars frame; also .arrow() and .df()\n'
             f'penstock.connect().sql("select * from {name} limit 10")  # DuckDB, read only',
-            "Where the releases are at hand: on this machine or in object storage. It reads whole releases, without roles.",
+            "Where the releases are at hand: here or in object storage. It reads whole releases, without roles.",
         ),
         Snippet(
             "PostgreSQL",
@@ -71,7 +73,7 @@ def snippets(dataset: Mapping[str, Any], request: Request, asked: Asked, setting
             f'curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'
             f"  {base}/graphql -d "
             + shlex.quote(
-                f'{{"query": "{{ dataset(name: \\"{name}\\") {{ name description columns {{ name type }} }} }}"}}'
+                json.dumps({"query": f'{{ dataset(name: "{name}") {{ description columns {{ name type }} }} }}'})
             ),
         ),
         Snippet(

@@ -1,4 +1,4 @@
-"""Pages of the work behind the datasets: runs, rows in quarantine, incidents, as far as the API tells a role of them."""
+"""Pages of the work behind the datasets: runs, quarantine, incidents, as far as the API tells a role of them."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Work:
     async def incidents(self, request: Request) -> Response:
         """What is or was wrong; what is open stands first."""
         found = await self._portal.door.get(self._portal.session(request), "/v1/incidents", [("limit", str(LISTED))])
-        groups = {
-            state: [each for each in found["incidents"] if each["state"] == state] for state in ("open", "resolved")
-        }
+        groups: dict[str, list[Any]] = {"open": [], "resolved": []}
+        for each in found["incidents"]:
+            groups[each["state"]].append(each)
         return self._portal.page(request, "incidents.html.j2", groups=groups)
 
     async def incident(self, request: Request) -> Response:
