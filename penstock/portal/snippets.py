@@ -71,10 +71,7 @@ def snippets(dataset: Mapping[str, Any], request: Request, asked: Asked, setting
         Snippet(
             "GraphQL",
             f'curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'
-            f"  {base}/graphql -d "
-            + shlex.quote(
-                json.dumps({"query": f'{{ dataset(name: "{name}") {{ description columns {{ name type }} }} }}'})
-            ),
+            f"  {base}/graphql -d " + shlex.quote(json.dumps({"query": query_text})),
         ),
         Snippet(
             "SQL file",
