@@ -15,7 +15,7 @@ import penstock
 from common.settings import Settings
 from penstock.portal.door import Door
 from penstock.portal.forms import read_form
-from penstock.portal.render import environment
+from penstock.portal.render import environment, table_name
 from penstock.portal.sessions import Session, Sessions
 from warehouse.serve.problems import Problem
 from warehouse.serve.server import Service
@@ -90,6 +90,7 @@ class Portal:
             "q": "",
             "version": penstock.__version__,
             "session": session,
+            "status": status,
             "scopes": session.principal.scopes if session else frozenset(),
             "form_token": self.sessions.form_token(session.id) if session else "",
             "current": release,
@@ -110,11 +111,18 @@ class Portal:
         from penstock.lineage import Graph, graph_of
         from penstock.lineage_picture import draw
 
+        def told(name: str) -> str:
+            return table_name(name) if "/" in name else name
+
         tables = graph_of(self.settings).tables
         wanted = {dataset, f"warehouse.{dataset}", *around} & tables.keys()
         if len(wanted) < 2:
             return None
-        return draw(Graph({name: replace(tables[name], reads=tables[name].reads & wanted) for name in wanted}))
+        shown = {
+            name: replace(tables[name], name=told(name), reads=frozenset(map(told, tables[name].reads & wanted)))
+            for name in wanted
+        }
+        return draw(Graph({node.name: node for node in shown.values()}))
 
     def _links(self) -> list[tuple[str, str]]:
         dashboards = [("/dashboards", "Dashboards")] if self.has_dashboards else []

@@ -24,6 +24,7 @@ FORMATS = {"csv": "CSV", "json": "JSON", "parquet": "Parquet", "arrow": "Arrow"}
 JSON_ROWS = 10_000
 """Rows of a download as JSON, which the API gives by pages; the other forms hold all of them."""
 
+_PREFIXES = {"mart_": "Marts", "fct_": "Facts", "dim_": "Dimensions", "ops.": "Operations"}
 _ASKED_WRONGLY = {"bad_filter", "wrong_type", "unknown_column", "bad_parameter", "cursor_invalid", "too_slow"}
 
 
@@ -60,18 +61,16 @@ class Datasets:
             door.maybe(session, "/v1/incidents", [("state", "open")]),
             door.maybe(session, "/v1/quarantine"),
         )
-        datasets = found["datasets"]
         q = request.query_params.get("q", "").strip()[:200]
-        matches = {each["name"]: _matches(each, q.lower().split()) for each in datasets}
+        datasets = [{**each, "match": _matches(each, q.lower().split())} for each in found["datasets"]]
         verdicts = [each["quality"] for each in datasets if each["quality"]["judged"]]
         return self._portal.page(
             request,
             "home.html.j2",
             q=q,
             total=len(datasets),
-            datasets=[
-                {**each, "match": matches[each["name"]]} for each in datasets if matches[each["name"]] is not None
-            ],
+            groups=_groups([each for each in datasets if each["match"] is not None]),
+            shown=sum(each["match"] is not None for each in datasets),
             judged=len(verdicts),
             passed=sum(each["passed"] and not each["not_passed"] for each in verdicts),
             open_incidents=None if incidents is None else incidents["incidents"],
@@ -199,6 +198,15 @@ class _Forwarded(Response):
             await send(message)
 
         await self._ask(scope, sending)
+
+
+def _groups(datasets: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Datasets by what their names say they are, those that are made for readers first."""
+    groups = [
+        (title, [each for each in datasets if each["name"].startswith(prefix)]) for prefix, title in _PREFIXES.items()
+    ]
+    others = [each for each in datasets if not each["name"].startswith(tuple(_PREFIXES))]
+    return [(title, members) for title, members in [*groups[:-1], ("Others", others), groups[-1]] if members]
 
 
 def _matches(dataset: Mapping[str, Any], words: list[str]) -> str | None:

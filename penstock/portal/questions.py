@@ -30,7 +30,7 @@ OPERATORS = {
 LINES = 3
 """How many conditions the form has room for; an address may hold more."""
 
-PAGE_ROWS = 50
+PAGE_ROWS = 20
 """Rows of one page."""
 
 

@@ -35,7 +35,7 @@ def environment() -> Environment:
     )
     found.globals["style"] = f"/static/portal.css?v={hashlib.sha256(STYLE.read_bytes()).hexdigest()[:12]}"
     found.filters |= {"number": number, "moment": moment, "ago": ago, "cell": cell, "is_number": is_number}
-    found.filters |= {"first_sentence": first_sentence, "incident_title": incident_title}
+    found.filters |= {"first_sentence": first_sentence, "incident_title": incident_title, "table_name": table_name}
     return found
 
 
@@ -80,6 +80,11 @@ def first_sentence(text: str) -> str:
 def incident_title(incident: Mapping[str, Any]) -> str:
     """What is wrong, in a line; without the scope operate only of what kind it is, and where."""
     return incident["subject"] or f"{incident['kind']}: {', '.join(incident['tables'] or incident['affected'])}"
+
+
+def table_name(table: str) -> str:
+    """A table of a lineage; of a source's only what it is called there, not where that is."""
+    return f"source/{table.rpartition('/')[2]}" if "/" in table else table.removeprefix("warehouse.")
 
 
 def cell(value: Any) -> str:
