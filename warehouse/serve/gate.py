@@ -46,6 +46,7 @@ _OPEN = {"/health", "/v1/openapi.json"}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Asked:
@@ -59,7 +60,8 @@ class Asked:
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.principal: Principal | None = None
+        self.principal: Principal | None = scope.get("state", {}).get("principal")
+        self.door = str(scope.get("state", {}).get("door") or ("sql" if self.path == "/v1/sql" else "http"))
         self.opened: OpenRelease | None = None
         self.question = unquote(self.query.decode("latin-1"))[:4000]
         self.cacheable = False
@@ -107,6 +109,9 @@ def needed_scope(method: str, path: str) -> Scope:
 
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
+
+    A door of this process that has found out who asks says so in ``scope["state"]["principal"]``, and its own name for
+    the log in ``scope["state"]["door"]``; nothing that comes over a socket can.
 
     Args:
         app: the routes.
@@ -171,7 +176,8 @@ class Gate:
         if asked.path in _OPEN:
             await self._app(scope, receive, answer)
             return
-        asked.principal = await self._authenticate(scope, asked)
+        if asked.principal is None:  # else a door of this process knows who it is
+            asked.principal = await self._authenticate(scope, asked)
         self._admission.count(asked.principal)
         require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
@@ -356,7 +362,7 @@ def _entry(asked: Asked) -> Entry:
         subject=who.subject if who else "",
         role=who.role if who else "",
         token_id=who.token_id if who else "",
-        door="sql" if asked.path == "/v1/sql" else "http",
+        door=asked.door,
         method=asked.method,
         path=asked.path[:500],
         question=asked.question,

@@ -97,16 +97,17 @@ class Service:
         self, options: ServerOptions, facts: Facts | None = None, operations: Operations | None = None
     ) -> None:
         policy = load_policy(options.policy)
-        self.admission = Admission(
-            Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
-            requests_per_min=options.requests_per_min,
+        self.options = options
+        self.policy = policy
+        self.issuer = LocalIssuer(options.state)
+        self.tokens = Tokens(
+            policy,
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
         )
+        self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
         salt_path = options.state / "mask.key"
         write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
@@ -199,7 +200,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -207,6 +208,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
+        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -217,7 +219,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            service.app,
+            app or service.app,
             http=Patient,
             loop="auto",
             lifespan="off",
