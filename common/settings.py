@@ -88,6 +88,10 @@ class Settings(BaseModel):
     sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
     sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")
     cache_url: SecretStr = Field(default=SecretStr(""), description="Redis in which servers share answers.")
+    flight_certificate: Path | None = Field(
+        default=None, description="Certificate of the Flight door, PEM, with its chain; one is made for development."
+    )
+    flight_key: Path | None = Field(default=None, description="Its private key, PEM.")
     notify_urls: SecretStr = Field(
         default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
     )

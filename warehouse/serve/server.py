@@ -93,16 +93,17 @@ class Service:
 
     def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
         policy = load_policy(options.policy)
-        self.admission = Admission(
-            Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
-            requests_per_min=options.requests_per_min,
+        self.options = options
+        self.policy = policy
+        self.issuer = LocalIssuer(options.state)
+        self.tokens = Tokens(
+            policy,
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
         )
+        self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
         salt_path = options.state / "mask.key"
         write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
