@@ -30,6 +30,7 @@ def serve(
 
     from common.errors import UsageError
     from common.settings import Settings
+    from penstock.operations import PipelineOperations
     from penstock.serve import PipelineFacts, server_options
     from penstock.serve_doors import Wanted, open_doors
     from penstock.show import say
@@ -41,7 +42,7 @@ def serve(
         # Last of all to be left: whoever is impatient must not leave anything running.
         for number in (signal.SIGINT, signal.SIGTERM):
             opened.callback(signal.signal, number, signal.getsignal(number))
-        service = Service(server_options(settings), PipelineFacts(settings))
+        service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
         opened.callback(service.close)
         lines = open_doors(service, settings, wanted, opened)
 

@@ -20,10 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from starlette.requests import Request
+
 from common.hashing import digest
 from warehouse.serve.admission import Admission, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
+from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
 from warehouse.serve.tokens import Principal
@@ -74,11 +77,32 @@ class Asked:
         return self.principal
 
     @property
+    def may_operate(self) -> bool:
+        """Whether the caller may do, not only look."""
+        return "operate" in self.who.scopes
+
+    @property
     def release(self) -> OpenRelease:
         """The release that answers; known behind the gate."""
         if self.opened is None:
             raise Problem("nothing_published", "Nothing has been published yet.", remedy="come again later")
         return self.opened
+
+
+def asked_of(request: Request) -> Asked:
+    """What the gate knows of a request."""
+    asked: Asked = request.scope["state"]["asked"]
+    return asked
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
+    published; else ``read``.
+    """
+    if path == "/v1/sql":
+        return "sql"
+    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
+    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
 
 
 class Gate:
@@ -149,7 +173,7 @@ class Gate:
             return
         asked.principal = await self._authenticate(scope, asked)
         self._admission.count(asked.principal)
-        require(asked.principal, "sql" if asked.path == "/v1/sql" else "read")
+        require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
         tag = self._tag(asked.opened.id, asked.principal.role)
         answer.tag = tag

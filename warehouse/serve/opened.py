@@ -74,7 +74,7 @@ class OpenRelease:
         self._instance.execute(f"ATTACH {literal(str(release.database))} AS warehouse (READ_ONLY)")
         self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
-        self.tables, self.descriptions = _describe(self._instance)
+        self.tables, self.descriptions = describe(self._instance)
         self._shown = {
             name: shown_to(self._instance, role, self.tables, salt=salt) for name, role in policy.roles.items()
         }
@@ -108,7 +108,8 @@ class OpenRelease:
         self._idle.append(cursor)
 
 
-def _describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:
+def describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:
+    """Tables of the catalog ``warehouse`` and what is said of them, by name."""
     names = "CASE schema_name WHEN 'main' THEN '' ELSE schema_name || '.' END || table_name"
     comments = dict(
         connection.execute(
