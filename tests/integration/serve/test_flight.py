@@ -57,8 +57,8 @@ class Door:
     @contextmanager
     def plain(self, role: str = "admin") -> Iterator[tuple[flight.FlightClient, flight.FlightCallOptions]]:
         """Pyarrow's client as a role."""
-        token = self.served.tokens[role]
-        options = flight.FlightCallOptions(headers=[("authorization", f"Bearer {token}")])
+        headers: list[Any] = [(b"authorization", f"Bearer {self.served.tokens[role]}".encode())]
+        options = flight.FlightCallOptions(headers=headers)
         with flight.connect(self.server.address, tls_root_certs=self.certificate.chain.decode()) as client:
             yield client, options
 
@@ -161,7 +161,7 @@ def test_hidden_masked_and_filtered_is_as_in_the_http_door(door: Door) -> None:
         assert rows == [{name: row[name] for name in ("flight_id", "origin", "tail", "note")} for row in by_http]
         assert "pilot" not in found.column_names
         assert CANARY not in str(found.to_pylist())
-    for ask in (
+    asks: tuple[Callable[[], object], ...] = (
         lambda: door.sql("select pilot from flights", "analyst"),
         lambda: door.sql("select * from payroll", "analyst"),
         lambda: door.sql("select * from warehouse.main.payroll"),
@@ -169,7 +169,8 @@ def test_hidden_masked_and_filtered_is_as_in_the_http_door(door: Door) -> None:
         lambda: door.get({"dataset": "flights", "select": "pilot"}, "analyst"),
         lambda: door.get({"dataset": "flights", "filter": ["pilot:is_null:false"]}, "analyst"),
         lambda: door.sql("select * from flights", "broken"),
-    ):
+    )
+    for ask in asks:
         with pytest.raises((flight_sql.Error, flight.FlightError)) as refused:
             ask()
         assert CANARY not in str(refused.value)
