@@ -64,6 +64,9 @@ class Settings(BaseModel):
     bi_readers: tuple[str, ...] = Field(
         default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
     )
+    bi_roles: tuple[str, ...] = Field(
+        default=("*",), description="Roles of the policy that have a schema of the BI database; * is all of them."
+    )
     keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
@@ -118,7 +121,7 @@ class Settings(BaseModel):
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", "bi_readers", "token_issuers", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", "bi_roles", "token_issuers", mode="before")
     @classmethod
     def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""

@@ -20,9 +20,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from common.errors import PenstockError, SettingsError, UnknownName, UsageError
+from common.errors import LeaseHeld, PenstockError, SettingsError, UsageError
 from common.settings import Settings
-from warehouse.releases import DATABASE
+from warehouse.releases import DATABASE, Releases
 from warehouse.serve.server import Service
 
 _LOG = logging.getLogger(__name__)
@@ -110,22 +110,19 @@ def _flight(service: Service, settings: Settings, wanted: Wanted, opened: ExitSt
 
 def _bi(settings: Settings, opened: ExitStack) -> str:
     """The BI database: the one that is configured, else the embedded one, in step with the current release."""
-    from penstock.doors import BI_CONNECTION, LEASE_WAIT_S, bi_schema, current_release, publish_to_bi
+    from penstock.doors import BI_CONNECTION, LEASE_WAIT_S, current_release, publish_to_bi
     from penstock.embedded import EmbeddedServices
     from warehouse.lease import lease
 
     if BI_CONNECTION not in settings.connections:
         current_release(settings)  # without a release on this disk there is nothing to show: say so and start nothing
         opened.enter_context(EmbeddedServices.start(settings.home))
-    schema = bi_schema(settings)
-    shown = schema.live() if schema else None
-    try:
-        current = current_release(settings)
-        if shown is None or shown.release != current.id:
+    if Releases(settings.warehouse).current_id() is not None:  # else whoever builds it publishes there too
+        try:
             with lease(settings.warehouse, wait_s=LEASE_WAIT_S) as held:
-                publish_to_bi(settings, current, held)
-    except UnknownName:
-        pass  # built elsewhere: whoever builds publishes there too
+                publish_to_bi(settings, current_release(settings), held)
+        except LeaseHeld as error:  # a build is at work, and will publish
+            _LOG.warning("The BI database is served as it is: %s", error)
     place = urlsplit(settings.connection(BI_CONNECTION).get_secret_value())
     where = f"{place.hostname}:{place.port or 5432}{place.path}"
     return f"BI database: postgresql://{where}, schema {settings.bi_schema}"
