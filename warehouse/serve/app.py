@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from warehouse.serve.answers import Threads, page, stream, wanted_format
 from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
+from warehouse.serve.description import described
 from warehouse.serve.documents import (
     EXAMPLE_PAGE,
     FORMS,
@@ -25,6 +26,7 @@ from warehouse.serve.documents import (
     Difference,
     Health,
     Lineage,
+    Of,
     Page,
     ReleaseEntry,
     Releases,
@@ -33,6 +35,7 @@ from warehouse.serve.documents import (
 from warehouse.serve.facts import Facts
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
+from warehouse.serve.graphql import graphql_routes
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
 from warehouse.serve.operations import Operations
@@ -42,10 +45,6 @@ from warehouse.serve.sandbox import Sandbox, Statement
 
 Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
-Of = Annotated[
-    str | None,
-    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
-]
 Filters = Annotated[
     list[str] | None,
     Query(
@@ -87,6 +86,12 @@ class _Routes(FastAPI):
         handlers: Any = self.exception_handlers
         return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=handlers)
 
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
+
 
 def make_routes(
     follower: Follower, facts: Facts, operations: Operations | None, sandbox: Sandbox | None, threads: Threads
@@ -116,6 +121,7 @@ def make_routes(
     _data(app, follower, sandbox, threads)
     _releases(app, follower, threads)
     operation_routes(app, follower, facts, operations, threads)
+    graphql_routes(app, follower, facts, threads)
     return app
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.problems import STATUS
+
+Of = Annotated[
+    str | None,
+    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
+]
 
 
 class _Document(BaseModel):
