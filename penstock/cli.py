@@ -25,6 +25,7 @@ from penstock import (
     cli_incidents,
     cli_lineage,
     cli_maintenance,
+    cli_metric,
     cli_quality,
     cli_quarantine,
     cli_serve,
@@ -59,6 +60,7 @@ app.add_typer(cli_backfill.backfill_app, name="backfill")
 app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_metric.metric_app, name="metric")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
 app.add_typer(cli_maintenance.maintain_app, name="maintain")
 for command in (

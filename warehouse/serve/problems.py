@@ -29,6 +29,7 @@ STATUS: dict[str, int] = {
     "not_found": 404,
     "unknown_dataset": 404,
     "unknown_column": 404,
+    "unknown_metric": 404,
     "unknown_release": 404,
     "unknown_name": 404,
     "method_not_allowed": 405,
