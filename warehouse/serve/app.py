@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,12 +25,15 @@ from warehouse.serve.documents import (
     Dataset,
     Datasets,
     Difference,
+    Filters,
+    Form,
     Health,
     Lineage,
     Of,
     Page,
     ReleaseEntry,
     Releases,
+    Sort,
     problems,
 )
 from warehouse.serve.facts import Facts
@@ -38,32 +41,16 @@ from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
 from warehouse.serve.graphql import graphql_routes
 from warehouse.serve.guarded import run_guarded
+from warehouse.serve.metric_routes import metric_routes
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
 from warehouse.serve.operations import Operations
 from warehouse.serve.problems import Problem
-from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
+from warehouse.serve.query import MAX_PAGE_ROWS, aggregate_question, rows_question
 from warehouse.serve.sandbox import Sandbox
 
 Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
-Filters = Annotated[
-    list[str] | None,
-    Query(
-        alias="filter",
-        max_length=MAX_FILTERS,
-        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
-        "(values separated by commas), starts_with, contains, is_null (true or false).",
-        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
-    ),
-]
-Sort = Annotated[
-    str | None,
-    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
-]
-Form = Annotated[
-    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
-]
 
 
 class SqlBody(BaseModel):
@@ -124,6 +111,7 @@ def make_routes(
     _releases(app, follower, threads)
     operation_routes(app, follower, facts, operations, threads)
     graphql_routes(app, follower, facts, threads)
+    metric_routes(app, threads)
     return app
 
 
@@ -250,7 +238,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
 
 
 def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
-    @app.get("/v1/releases", response_model=Releases, tags=["releases"])
+    @app.get("/v1/releases", response_model=Releases, responses=problems(), tags=["releases"])
     async def releases(request: Request) -> Any:
         """Published releases, oldest first."""
         asked = asked_of(request)

@@ -146,6 +146,26 @@ EXAMPLES: dict[tuple[str, str], Any] = {
         "upstream": ["raw.flightops__flights", "refined.flights"],
         "downstream": [],
     },
+    ("get", "/v1/metrics"): {
+        "release": "r000012",
+        "metrics": [
+            {
+                "name": "flights",
+                "label": "Flights",
+                "description": "Flights that were scheduled.",
+                "unit": "flights",
+                "kind": "simple",
+                "made_of": [],
+                "dataset": _MART,
+                "data_type": "HUGEINT",
+                "dimensions": [
+                    {"name": "origin_code", "label": "Origin", "description": "IATA code.", "data_type": "VARCHAR"}
+                ],
+                "time_dimension": "scheduled_on",
+                "time_grains": ["day", "week", "month"],
+            }
+        ],
+    },
     ("get", "/v1/releases"): {"releases": [_RELEASE]},
     ("get", "/v1/releases/{release_id}"): _RELEASE,
     ("post", "/v1/releases/{release_id}/rollback"): _RELEASE,

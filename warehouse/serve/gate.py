@@ -41,7 +41,7 @@ BODY_S = 10.0
 SEND_S = 30.0
 """How long a client may take nothing of an answer, in s; then it is broken off."""
 
-_GRAPHQL = "/graphql"
+_GRAPHQL, _METRICS = "/graphql", "/v1/metrics"
 _OPEN = {"/health", "/v1/openapi.json"}
 
 Message = MutableMapping[str, Any]
@@ -81,7 +81,8 @@ class Asked:
     def is_tagged(self) -> bool:
         """Whether answers to such a request may carry an ETag."""
         path = self.path
-        return path == _GRAPHQL or (path.startswith("/v1/datasets/") and path.endswith(("/rows", "/aggregate")))
+        of_dataset = path.startswith("/v1/datasets/") and path.endswith(("/rows", "/aggregate"))
+        return of_dataset or path == _GRAPHQL or path.startswith(_METRICS)
 
     @property
     def may_operate(self) -> bool:
@@ -183,7 +184,7 @@ class Gate:
         require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
         tag = answer.tag = self._tag(asked)
-        if asked.method == "GET" and asked.path.startswith(("/v1/datasets/", _GRAPHQL)):
+        if asked.method == "GET" and asked.path.startswith(("/v1/datasets/", _METRICS, _GRAPHQL)):
             if asked.headers.get(b"if-none-match") == tag and asked.is_tagged:
                 asked.source = "unchanged"
                 await answer.unchanged()
@@ -214,7 +215,7 @@ class Gate:
         return await loop.run_in_executor(self._threads, self._admission.identify, token, address)
 
     async def _release(self, asked: Asked) -> OpenRelease:
-        if b"release=" in asked.query and asked.path.startswith(("/v1/datasets", _GRAPHQL)):
+        if b"release=" in asked.query and asked.path.startswith(("/v1/datasets", _METRICS, _GRAPHQL)):
             named = parse_qs(asked.query.decode("latin-1")).get("release")
             if named:
                 loop = asyncio.get_running_loop()

@@ -38,7 +38,7 @@ MAX_COST = 2000
 
 _QUESTION = 10
 _ROWS_PER_COST = 100
-_DEFAULT_LIMIT = {"rows": 100, "aggregate": 1000}
+_DEFAULT_LIMIT = {"rows": 100, "aggregate": 1000, "metric": 1000}
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,36 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NewType, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from warehouse.metrics_layer import metrics
+from warehouse.metrics_layer import question as metric_question
 from warehouse.serve.answers import Found, Threads, find
 from warehouse.serve.catalog import dataset_entry, difference, release_entry
 from warehouse.serve.facts import DatasetFacts, Facts
 from warehouse.serve.gate import Asked
+from warehouse.serve.graphql_types import (
+    ROWS,
+    ChangedDataset,
+    ChangedInterval,
+    Column,
+    DatasetRows,
+    Dimension,
+    FailedRule,
+    Freshness,
+    Groups,
+    Lineage,
+    Metric,
+    Page,
+    Quality,
+    Release,
+    Rows,
+    StateCount,
+)
+from warehouse.serve.metric_routes import metric_entry
 from warehouse.serve.opened import Follower
 from warehouse.serve.policy import Shown
 from warehouse.serve.problems import Problem
@@ -73,86 +94,10 @@ class Asking:
 
 
 Info = strawberry.Info[Asking, None]
-Rows = NewType("Rows", str)
-_ROWS = strawberry.scalar(
-    name="Rows", description="A list of objects, a value per column. Numbers are exact: read them with all digits."
-)
 Filters = Annotated[
     list[str] | None, strawberry.argument(description="column:operator:value each, as in the HTTP API; all must hold.")
 ]
 Sort = Annotated[list[str] | None, strawberry.argument(description="Columns, - before one that falls.")]
-
-
-@strawberry.type
-class Column:
-    """One column as the caller sees it."""
-
-    name: str
-    type: str
-    description: str
-    masked: bool
-
-
-@strawberry.type
-class StateCount:
-    """How many intervals are in a state."""
-
-    state: str
-    intervals: int
-
-
-@strawberry.type
-class Freshness:
-    """How new a dataset is."""
-
-    release: str
-    built_at: str | None
-    published_at: str | None
-    newest_interval: str | None
-    intervals: list[StateCount]
-
-
-@strawberry.type
-class FailedRule:
-    """A rule that did not pass."""
-
-    rule: str
-    severity: str
-
-
-@strawberry.type
-class Quality:
-    """What the gate said when the release was built."""
-
-    judged: bool
-    passed: bool | None
-    rules: int
-    not_passed: list[FailedRule]
-
-
-@strawberry.type
-class Lineage:
-    """Where a dataset comes from and goes, by table."""
-
-    upstream: list[str]
-    downstream: list[str]
-
-
-@strawberry.type
-class Page:
-    """Rows of a dataset, a page of them."""
-
-    complete: bool
-    next: str | None
-    rows: Rows
-
-
-@strawberry.type
-class Groups:
-    """Measures by groups."""
-
-    complete: bool
-    rows: Rows
 
 
 @strawberry.type
@@ -234,47 +179,6 @@ class Dataset:
 
 
 @strawberry.type
-class DatasetRows:
-    """Rows of a dataset in a release; null where the role does not see all of them."""
-
-    name: str
-    rows: int | None
-
-
-@strawberry.type
-class Release:
-    """One release."""
-
-    id: str
-    current: bool
-    parent: str | None
-    built_at: str | None
-    published_at: str | None
-    version: str | None
-    datasets: list[DatasetRows]
-
-
-@strawberry.type
-class ChangedInterval:
-    """An interval whose number of rows differs."""
-
-    key: str
-    rows_before: int
-    rows_after: int
-
-
-@strawberry.type
-class ChangedDataset:
-    """A dataset in two releases."""
-
-    name: str
-    change: str
-    rows_before: int | None
-    rows_after: int | None
-    intervals: list[ChangedInterval]
-
-
-@strawberry.type
 class Query:
     """Everything is of one release: the current one, or the one of ``?release=`` in the address."""
 
@@ -311,6 +215,39 @@ class Query:
     async def dataset(self, info: Info, name: str) -> Dataset:
         """One dataset."""
         return _dataset(info, info.context.asked.release.dataset(info.context.asked.who.role, name))
+
+    @strawberry.field
+    async def metrics(self, info: Info) -> list[Metric]:
+        """Metrics that are defined on datasets of the role."""
+        found = [metric_entry(each) for each in metrics(info.context.asked.release.release, _shown(info))]
+        return [
+            Metric(**{**each, "dimensions": [Dimension(**dimension) for dimension in each["dimensions"]]})
+            for each in found
+        ]
+
+    @strawberry.field
+    async def metric(
+        self,
+        info: Info,
+        names: list[str],
+        by: list[str] | None = None,
+        grain: str | None = None,
+        filter: Filters = None,  # noqa: A002 - the caller's word
+        sort: Sort = None,
+        limit: int = 1000,
+    ) -> Groups:
+        """Metrics of one dataset by groups."""
+        wanted = metric_question(
+            info.context.asked.release.release,
+            _shown(info),
+            names,
+            by=by or (),
+            grain=grain,
+            filters=_filters(filter),
+            sort=_joined(sort),
+        )
+        found = await info.context.find(wanted, limit, paged=False)
+        return Groups(complete=found.complete, rows=Rows(info.context.part(found.text)))
 
 
 def _shown(info: Info) -> dict[str, Shown]:
@@ -350,4 +287,4 @@ def _filters(given: list[str] | None) -> list[str]:
 
 def make_schema() -> strawberry.Schema:
     """The schema."""
-    return strawberry.Schema(Query, config=StrawberryConfig(scalar_map={Rows: _ROWS}))
+    return strawberry.Schema(Query, config=StrawberryConfig(scalar_map={Rows: ROWS}))
