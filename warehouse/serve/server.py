@@ -198,7 +198,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -206,6 +206,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
+        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -216,7 +217,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            service.app,
+            app or service.app,
             http=Patient,
             loop="auto",
             lifespan="off",
