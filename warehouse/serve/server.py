@@ -33,7 +33,7 @@ from warehouse.serve.policy import load_policy
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Tokens, mask_salt
 
 HEAD_S = 10.0
 """How long the head of a request may take to arrive, in s."""
@@ -88,12 +88,10 @@ class Service:
 
     def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
         policy = load_policy(options.policy)
-        salt_path = options.state / "mask.key"
-        write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
             options.warehouse,
             policy,
-            salt=salt_path.read_text(),
+            salt=mask_salt(options.state),
             memory_limit_mb=options.memory_limit_mb,
             threads=options.threads,
         )
