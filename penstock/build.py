@@ -146,6 +146,7 @@ def _fill(
     raise_if_noted()
     with pipeline.work.step("gate") as gate:
         verdicts = audit(pipeline, candidate)
+    reach("warehouse.gate.after_judge")
     raise_if_noted()
     with pipeline.work.step("record"):
         history = copy_history(pipeline, candidate.database)

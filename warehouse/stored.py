@@ -19,13 +19,14 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
 
+from common.clock import utc_now
 from common.errors import CommitConflict, SettingsError, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from common.settings import Settings
@@ -233,7 +234,7 @@ class StoredReleases(Shelf):
             if before is not None and (before.release, before.fence) == (release_id, fence):
                 return
             nonce = uuid.uuid4().hex
-            moves = (*(before.moves if before else ()), Move(datetime.now(UTC), release_id))[-_MOVES_KEPT:]
+            moves = (*(before.moves if before else ()), Move(utc_now(), release_id))[-_MOVES_KEPT:]
             content = {
                 "release": release_id,
                 "fence": fence,

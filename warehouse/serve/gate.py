@@ -20,9 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from starlette.requests import Request
+
 from common.hashing import digest
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
+from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
 from warehouse.serve.rate import Rate
@@ -75,11 +78,32 @@ class Asked:
         return self.principal
 
     @property
+    def may_operate(self) -> bool:
+        """Whether the caller may do, not only look."""
+        return "operate" in self.who.scopes
+
+    @property
     def release(self) -> OpenRelease:
         """The release that answers; known behind the gate."""
         if self.opened is None:
             raise Problem("nothing_published", "Nothing has been published yet.", remedy="come again later")
         return self.opened
+
+
+def asked_of(request: Request) -> Asked:
+    """What the gate knows of a request."""
+    asked: Asked = request.scope["state"]["asked"]
+    return asked
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
+    published; else ``read``.
+    """
+    if path == "/v1/sql":
+        return "sql"
+    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
+    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
 
 
 class Gate:
@@ -155,7 +179,7 @@ class Gate:
         asked.principal = await self._authenticate(scope, asked)
         if not self._requests.hit(asked.principal.subject):
             raise _too_many()
-        needed = "sql" if asked.path == "/v1/sql" else "read"
+        needed = needed_scope(asked.method, asked.path)
         if needed not in asked.principal.scopes:
             raise Problem("scope_missing", f"The token does not have the scope {needed}.", remedy="ask for that scope")
         asked.opened = await self._release(asked)

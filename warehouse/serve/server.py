@@ -29,6 +29,7 @@ from warehouse.serve.facts import Facts, NoFacts
 from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
+from warehouse.serve.operations import Operations
 from warehouse.serve.policy import load_policy
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
@@ -79,6 +80,7 @@ class Service:
     Args:
         options: see there.
         facts: what is known of datasets outside the warehouse.
+        operations: work that may be looked at and asked for; none by default.
 
     Raises:
         SpecError: the policy file is not valid.
@@ -86,7 +88,9 @@ class Service:
     Side effects: threads and processes run until :meth:`close`.
     """
 
-    def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
+    def __init__(
+        self, options: ServerOptions, facts: Facts | None = None, operations: Operations | None = None
+    ) -> None:
         policy = load_policy(options.policy)
         self.follower = Follower(
             options.warehouse,
@@ -107,7 +111,7 @@ class Service:
         cache: Cache = RedisCache(options.redis_url) if options.redis_url else MemoryCache()
         self._waiting = ThreadPoolExecutor(4, "gate")
         self.app = Gate(
-            make_routes(self.follower, facts or NoFacts(), self.sandbox, self.threads),
+            make_routes(self.follower, facts or NoFacts(), operations, self.sandbox, self.threads),
             tokens=Tokens(
                 policy,
                 LocalIssuer(options.state),
