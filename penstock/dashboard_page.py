@@ -1,8 +1,9 @@
 """What dashboards have in common: a release from top to bottom, its name on the page, figures with units, charts alike.
 
-A dashboard says what it shows; this says how: the palette (Okabe and Ito's, told apart by colour-blind readers, in shades
-that stand out on white and on black), number formats, axes, what stands there instead when there is nothing to show, or
-nothing that the reader's role may see. Colours of text and background are left to the page, which follows light and dark.
+A dashboard says what it shows; this says how: the palette (Okabe and Ito's, told apart by colour-blind readers, in
+shades that stand out on white and on black), number formats, axes, what stands there instead when there is nothing to
+show, or nothing that the reader's role may see. Colours of text and background are left to the page, which follows
+light and dark.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import UnknownName, UsageError
+from common.errors import UnknownName
+from penstock.page_readers import shelf_of_page
+from warehouse.serve.problems import Problem
 
 if TYPE_CHECKING:
     import altair as alt
@@ -25,20 +29,27 @@ if TYPE_CHECKING:
 PALETTE = ("#2E86C8", "#D98200", "#00A078", "#C66A9C", "#D55E00", "#56B4E9", "#8C8C8C")
 """Categories, in this order."""
 GOOD, BAD = PALETTE[2], PALETTE[4]
-FORMATS = {"share": ".1%", "flights": ",.0f", "min": ",.1f", "rows": ",.0f", "s": ",.1f"}
-"""Vega number format by unit."""
-_HEIGHT = 260
+_HEIGHT, _ROW = 260, 22
+_EMBED = {"embedOptions": {"actions": False}}
+"""No menu at the chart: it leads to an editor on another host."""
+_NOT_SEEN = "Your role does not see what this is made of."
 
 
 def told(value: float | None, unit: str = "") -> str:
     """A number for people: ``87.3 %``, ``12.4 min``, ``39,226``; a dash for none."""
     if value is None:
-        return "–"
+        return "-"
     if unit == "share":
         return f"{100 * float(value):.1f} %"
     if unit in {"", "flights", "rows", "aircraft"}:
         return f"{float(value):,.0f}"
     return f"{float(value):,.1f} {unit}"
+
+
+def _cell(value: Any, *, unit: str) -> str:
+    if unit == "time":
+        return "-" if value is None else f"{value:%Y-%m-%d %H:%M}"
+    return told(value, unit)
 
 
 def age(then: datetime, now: datetime | None = None) -> str:
@@ -91,8 +102,10 @@ class Page:
         if self.reader is None:
             return None
         try:
-            return self.reader.metric(names, **how).pl()
-        except UsageError:
+            return plain(self.reader.metric(names, **how).pl())
+        except Problem as problem:
+            if problem.code not in {"unknown_metric", "unknown_column"} or shelf_of_page() is None:
+                raise  # of a mistake its writer is told; a role may lack what the page is made of
             return None
 
     def rows(self, sql: str, values: Sequence[Any] | None = None) -> pl.DataFrame | None:
@@ -107,8 +120,10 @@ class Page:
         if self.reader is None:
             return None
         try:
-            return self.reader.sql(sql, params=values).pl()
+            return plain(self.reader.sql(sql, params=values).pl())
         except (duckdb.CatalogException, duckdb.BinderException):
+            if shelf_of_page() is None:
+                raise
             return None
 
     def newest(self, table: str, column: str) -> Any:
@@ -140,6 +155,14 @@ class Page:
         cards = [mo.stat(value=each.value, label=each.label, caption=each.caption, bordered=True) for each in kpis]
         return mo.hstack(cards, widths="equal", gap=0.75, wrap=True)
 
+    def beside(self, *things: Any) -> Any:
+        """Things side by side, below each other where the window is narrow."""
+        import marimo as mo
+
+        columns = "repeat(auto-fit, minmax(min(100%, 26rem), 1fr))"
+        cells = "".join(f"<div style='min-width: 0'>{mo.as_html(each).text}</div>" for each in things)
+        return mo.Html(f"<div style='display: grid; grid-template-columns: {columns}; gap: 1.5rem'>{cells}</div>")
+
     def chart(
         self,
         title: str,
@@ -148,6 +171,7 @@ class Page:
         *,
         source: str,
         empty: str = "Nothing in the chosen period.",
+        row: str | None = None,
         height: int = _HEIGHT,
     ) -> Any:
         """A chart under its title, with its source; words where there is nothing to draw.
@@ -158,17 +182,21 @@ class Page:
             make: gives the chart of the frame.
             source: the metrics or tables it is of.
             empty: what to say where the frame has no rows.
-            height: of the plot, in pixels.
+            row: column of the y axis' categories, of which each gets a row of the same height.
+            height: of the plot otherwise, in pixels.
         """
         import marimo as mo
 
-        if (words := self._words(frame, empty)) is not None:
-            return mo.vstack([mo.md(f"### {title}"), words])
+        if frame is None or frame.is_empty():
+            return mo.vstack([mo.md(f"### {title}"), self._words(frame, empty)])
         import altair as alt
 
-        drawn = styled(make(alt.Chart(frame)).properties(width="container", height=height))
-        shown = drawn if mo.app_meta().mode == "script" else mo.ui.altair_chart(drawn, chart_selection=False)
-        return mo.vstack([mo.md(f"### {title}"), shown, self._source(source)])
+        tall = height if row is None else _ROW * (frame[row].n_unique() + 1)
+        drawn = styled(make(alt.Chart(frame)).properties(width="container", height=tall, usermeta=_EMBED))
+        if mo.app_meta().mode == "script":  # nobody looks; the chart is made all the same, so that mistakes are told
+            drawn.to_dict()
+            return mo.md(f"### {title}")
+        return mo.vstack([mo.md(f"### {title}"), drawn, self._source(source)])
 
     def table(
         self,
@@ -177,33 +205,42 @@ class Page:
         *,
         source: str,
         empty: str = "Nothing in the chosen period.",
-        formats: Mapping[str, Any] | None = None,
+        columns: Mapping[str, tuple[str, str]],
         page_size: int = 10,
     ) -> Any:
-        """A table under its title; words where there is nothing in it."""
+        """A table under its title, with its source; words where there is nothing in it.
+
+        Args:
+            title: what it shows.
+            frame: its rows; None where the role may not see them.
+            source: the metrics or tables it is of.
+            empty: what to say where the frame has no rows.
+            columns: those that are shown: name -> heading and unit (``share``, ``flights``, ``time``; empty: as it is).
+            page_size: rows at once.
+        """
         import marimo as mo
 
-        if (words := self._words(frame, empty)) is not None:
-            return mo.vstack([mo.md(f"### {title}"), words])
+        if frame is None or frame.is_empty():
+            return mo.vstack([mo.md(f"### {title}"), self._words(frame, empty)])
+        named = frame.select(**{heading: name for name, (heading, _) in columns.items()})
+        formats: dict[str, Any] = {heading: partial(_cell, unit=unit) for heading, unit in columns.values() if unit}
         shown = mo.ui.table(
-            frame,
+            named,
             selection=None,
             page_size=page_size,
             show_column_summaries=False,
             show_data_types=False,
             show_download=False,
-            format_mapping=dict(formats or {}),
+            format_mapping=formats,
         )
         return mo.vstack([mo.md(f"### {title}"), shown, self._source(source)])
 
     def _words(self, frame: pl.DataFrame | None, empty: str) -> Any:
+        """What stands in the place of something that cannot be shown."""
         import marimo as mo
 
-        if self.reader is None:
-            return mo.callout(mo.md("Nothing has been published yet."), kind="neutral")
-        if frame is None:
-            return mo.callout(mo.md("Your role does not see what this is made of."), kind="neutral")
-        return mo.callout(mo.md(empty), kind="neutral") if frame.is_empty() else None
+        text = "Nothing has been published yet." if self.reader is None else _NOT_SEEN if frame is None else empty
+        return mo.callout(mo.md(text), kind="neutral")
 
     def _source(self, source: str) -> Any:
         import marimo as mo
@@ -211,12 +248,32 @@ class Page:
         return mo.md(f"<small>Source: {html.escape(source)}; release {self.release}.</small>")
 
 
+def plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame that charts can draw: exact sums and decimals as 64-bit numbers."""
+    import polars as pl
+
+    whole = [
+        name
+        for name, kind in frame.schema.items()
+        if kind == pl.Int128 or (isinstance(kind, pl.Decimal) and kind.scale == 0)
+    ]
+    broken = [name for name, kind in frame.schema.items() if kind.is_decimal() and name not in whole]
+    return frame.with_columns(pl.col(whole).cast(pl.Int64), pl.col(broken).cast(pl.Float64))
+
+
 def styled(chart: Any) -> Any:
     """A chart in the house style."""
     return (
-        chart.configure_view(strokeWidth=0)
+        chart.configure(background="transparent")
+        .configure_view(strokeWidth=0)
+        .configure_mark(color=PALETTE[0])
         .configure_axis(
-            labelFontSize=12, titleFontSize=12, titleFontWeight="normal", titlePadding=10, gridOpacity=0.35, labelLimit=190
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            titlePadding=10,
+            gridOpacity=0.35,
+            labelLimit=190,
         )
         .configure_axisX(grid=False)
         .configure_legend(orient="top", direction="horizontal", labelFontSize=12, title=None, symbolStrokeWidth=3)
