@@ -32,7 +32,7 @@ def serve(
     from common.settings import Settings
     from penstock.operations import PipelineOperations
     from penstock.serve import PipelineFacts, server_options
-    from penstock.serve_doors import Wanted, open_doors
+    from penstock.serve_doors import Wanted, open_doors, web
     from penstock.show import say
     from warehouse.serve.server import Service, run
 
@@ -44,16 +44,18 @@ def serve(
             opened.callback(signal.signal, number, signal.getsignal(number))
         service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
         opened.callback(service.close)
+        app = web(service, settings, opened)
         lines = open_doors(service, settings, wanted, opened)
 
         def ready(address: str) -> None:
             say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
+            say(f"Portal:      {address}/ (datasets, releases, runs, dashboards; log in with a token)")
             for line in lines:
                 say(line)
             say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")
 
         try:
-            run(service, host=host, port=port, ready=ready)
+            run(service, host=host, port=port, ready=ready, app=app)
         except OSError as error:
             raise UsageError(
                 f"{host}:{port} cannot be listened on: {error.strerror}.", remedy="use another port"

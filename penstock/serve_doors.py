@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from common.errors import LeaseHeld, PenstockError, SettingsError, UsageError
@@ -44,6 +45,21 @@ class Wanted:
     metrics: bool = True
     host: str = "127.0.0.1"
     flight_port: int = 0
+
+
+def web(service: Service, settings: Settings, opened: ExitStack) -> Any:
+    """The application for the web: the API, the portal, and the dashboards where there is a folder of them.
+
+    Side effects: the key of sessions is made in the state folder, if there is none.
+    """
+    from penstock.dashboards import dashboards_app
+    from penstock.front import front
+
+    if not settings.dashboards.is_dir():
+        return front(service, settings)
+    dashboards = dashboards_app(settings, policy=service.policy)
+    opened.callback(dashboards.close)
+    return front(service, settings, dashboards=dashboards)
 
 
 def open_doors(service: Service, settings: Settings, wanted: Wanted, opened: ExitStack) -> list[str]:

@@ -42,14 +42,15 @@ def test_serve_opens_every_door_says_where_and_one_sigterm_closes_all(new_home: 
         told = ""
         while "Walls around" not in told and process.poll() is None:
             told += process.stdout.readline()
-        addresses = dict(re.findall(r"^(Serving|Flight|BI database|File|Metrics):? +(\S+)", told, re.MULTILINE))
-        assert list(addresses) == ["Serving", "Flight", "BI database", "File", "Metrics"], told
+        addresses = dict(re.findall(r"^(Serving|Portal|Flight|BI database|File|Metrics):? +(\S+)", told, re.MULTILINE))
+        assert list(addresses) == ["Serving", "Portal", "Flight", "BI database", "File", "Metrics"], told
         token = LocalIssuer(home / "serve").issue(
             "analyst", ["read", "sql"], subject="t", audience="penstock", expires_in_s=600
         )[0]
         bearer = {"Authorization": f"Bearer {token}"}
         web = httpx.get(f"{addresses['Serving']}/datasets", headers=bearer).json()
         assert [each["name"] for each in web["datasets"]] == ["flights", "routes"]
+        assert httpx.get(addresses["Portal"]).headers["location"].startswith("/login")
         options = {
             "adbc.flight.sql.authorization_header": f"Bearer {token}",
             "adbc.flight.sql.client_option.tls_root_certs": (home / "serve/flight/certificate.pem").read_text(),
