@@ -126,14 +126,18 @@ def _flight(service: Service, settings: Settings, wanted: Wanted, opened: ExitSt
 
 def _bi(settings: Settings, opened: ExitStack) -> str:
     """The BI database: the one that is configured, else the embedded one, in step with the current release."""
-    from penstock.doors import BI_CONNECTION, LEASE_WAIT_S, current_release, publish_to_bi
+    from penstock.doors import BI_CONNECTION, LEASE_WAIT_S, bi_schema, current_release, publish_to_bi
     from penstock.embedded import EmbeddedServices
     from warehouse.lease import lease
 
     if BI_CONNECTION not in settings.connections:
         current_release(settings)  # without a release on this disk there is nothing to show: say so and start nothing
         opened.enter_context(EmbeddedServices.start(settings.home))
-    if Releases(settings.warehouse).current_id() is not None:  # else whoever builds it publishes there too
+    if Releases(settings.warehouse).current_id() is None:
+        schema = bi_schema(settings)
+        shown = schema.live() if schema else None  # whoever builds it publishes there too
+        _LOG.info("the BI database shows %s", shown.release if shown else "nothing yet")
+    else:
         try:
             with lease(settings.warehouse, wait_s=LEASE_WAIT_S) as held:
                 publish_to_bi(settings, current_release(settings), held)
