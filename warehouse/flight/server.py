@@ -17,6 +17,7 @@ gRPC serves calls in threads of its own, so handlers wait where they have to.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from pyarrow import flight
 from warehouse.flight import metadata, tickets
 from warehouse.flight.calls import MIDDLEWARE, Call, Calls, NoHandshake
 from warehouse.flight.certificate import Certificate
+from warehouse.flight.connections import Moving, break_off
 from warehouse.flight.streams import Streams, dataset_rows, in_messages, ipc_rows, table_rows
 from warehouse.flight.tickets import DatasetAsked, SqlAsked
 from warehouse.flight.wire import Message, any_of, encode, parse_any, unreadable
@@ -40,6 +42,7 @@ from warehouse.serve.query import Question, rows_question
 from warehouse.serve.server import Service
 
 _PREPARE, _CLOSE = "CreatePreparedStatement", "ClosePreparedStatement"
+_STOP_S = 5.0
 _READ_ONLY = "read with Flight SQL queries, or tickets of datasets"
 
 
@@ -72,6 +75,7 @@ class FlightDoor(flight.FlightServerBase):
             )
         except pa.ArrowException as error:
             raise OSError(None, str(error).split("\n", 1)[0]) from None
+        self._moving = Moving(lambda: self.port)
 
     @property
     def address(self) -> str:
@@ -79,8 +83,14 @@ class FlightDoor(flight.FlightServerBase):
         return f"grpc+tls://{self._host}:{self.port}"
 
     def close(self) -> None:
-        """End it: calls that are under way are broken off."""
-        self.shutdown()
+        """End it: calls that are still under way after some seconds are broken off."""
+        ending = threading.Thread(target=self.shutdown, name="flight-end")
+        ending.start()
+        ending.join(_STOP_S)
+        while ending.is_alive():
+            break_off(self.port)
+            ending.join(0.1)
+        self._moving.close()
 
     # -- what the library calls ----------------------------------------------------------------------------------------
 
@@ -126,7 +136,7 @@ class FlightDoor(flight.FlightServerBase):
             except BaseException:
                 self._streams.end(subject)
                 raise
-            sent: Any = self._sent(call, batches)
+            sent: Any = self._sent(call, batches, context.peer())
             next(sent)  # from here on its end is written down, also if not a single batch is taken
             return flight.GeneratorStream(schema, sent)
 
@@ -164,7 +174,7 @@ class FlightDoor(flight.FlightServerBase):
         with self._calls.answering(context, "DoExchange"):
             raise Problem("method_not_allowed", "Nothing can be exchanged here.", remedy=_READ_ONLY)
 
-    def _sent(self, call: Call, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch | None]:
+    def _sent(self, call: Call, batches: Iterator[pa.RecordBatch], peer: str) -> Iterator[pa.RecordBatch | None]:
         """The batches as they are sent, after one None; the end, or the breaking off, is written down."""
         call.rows = 0
         status, code = 499, "client_gone"
@@ -174,9 +184,11 @@ class FlightDoor(flight.FlightServerBase):
                 for batch in in_messages(batches):
                     call.rows += batch.num_rows
                     call.size_bytes += batch.nbytes
+                    self._moving.moves(call.id, peer)
                     yield batch
                 status, code = 200, ""
         finally:
+            self._moving.ends(call.id)
             self._streams.end(call.who.subject)
             if not call.is_ended:
                 self._calls.end(call, status, code)

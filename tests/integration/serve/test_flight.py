@@ -20,6 +20,7 @@ from pyarrow import flight
 from common.errors import SettingsError
 from tests.integration.serve.served import CANARY, Served, publish
 from tests.integration.serve.test_following import wait_for
+from warehouse.flight import connections, server
 from warehouse.flight.certificate import Certificate, own_certificate, read_certificate
 from warehouse.flight.server import FlightDoor
 from warehouse.releases import Releases
@@ -313,6 +314,35 @@ def test_a_big_answer_is_streamed_in_messages_that_any_client_takes_and_can_be_l
     finally:
         door.server.close()
         served.service.close()
+
+
+def test_a_caller_that_takes_nothing_is_broken_off_and_does_not_hold_up_the_end(
+    start: Callable[..., Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "warehouse", 1, big_rows=150_000)  # more than sockets hold
+    door = open_door(start())
+
+    def log() -> list[str]:
+        return [each["code"] for each in read_log(tmp_path / "serve" / "queries") if each["path"] == "dataset big"]
+
+    with door.plain() as (lazy, options):
+        reader = lazy.do_get(flight.Ticket(b"big"), options)
+        reader.read_chunk()
+        monkeypatch.setattr(connections, "STALLED_S", 0.5)
+        deadline = time.monotonic() + 60
+        while log() != ["client_gone"]:
+            assert time.monotonic() < deadline
+            assert door.get("routes").num_rows == 400  # others have connections of their own
+            time.sleep(0.05)
+        with pytest.raises(flight.FlightError):
+            reader.read_all()
+    monkeypatch.setattr(connections, "STALLED_S", 600.0)
+    monkeypatch.setattr(server, "_STOP_S", 0.2)
+    with door.plain() as (lazy, options):
+        reader = lazy.do_get(flight.Ticket(b"big"), options)
+        reader.read_chunk()
+        door.server.close()
+        assert log() == ["client_gone", "client_gone"]
 
 
 def test_one_caller_cannot_take_all_streams(door: Door) -> None:
