@@ -65,6 +65,9 @@ class Settings(BaseModel):
     bi_readers: tuple[str, ...] = Field(
         default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
     )
+    bi_roles: tuple[str, ...] = Field(
+        default=("*",), description="Roles of the policy that have a schema of the BI database; * is all of them."
+    )
     keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="The only hosts that sources may lead to: names, *.patterns, addresses, networks."
@@ -89,6 +92,10 @@ class Settings(BaseModel):
     sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
     sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")
     cache_url: SecretStr = Field(default=SecretStr(""), description="Redis in which servers share answers.")
+    flight_certificate: Path | None = Field(
+        default=None, description="Certificate of the Flight door, PEM, with its chain; one is made for development."
+    )
+    flight_key: Path | None = Field(default=None, description="Its private key, PEM.")
     notify_urls: SecretStr = Field(
         default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
     )
@@ -115,7 +122,7 @@ class Settings(BaseModel):
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", "bi_readers", "token_issuers", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", "bi_roles", "token_issuers", mode="before")
     @classmethod
     def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
