@@ -113,6 +113,7 @@ class Datasets:
                 for form, label in FORMATS.items()
             },
             lineage=lineage,
+            failed=_failed(dataset, history, release),
             history=history,
             snippets=snippets(dataset, request, asked, self._portal.settings),
         )
@@ -174,7 +175,9 @@ class Datasets:
             if table is not None:
                 rows = None if filtered else int(table["rows"])
                 told = {"id": release.id, "current": release.current, "published_at": release.published_at}
-                found.append({**told, "rows": rows, "quality": quality_of(release.manifest, name)})
+                verdict = release.manifest.get("verdicts", {}).get(name, {})
+                told |= {"rows": rows, "quality": quality_of(release.manifest, name)}
+                found.append({**told, "results": verdict.get("results", [])})
         most = max((each["rows"] or 0 for each in found), default=0) or 1
         return [{**each, "share": (each["rows"] or 0) / most} for each in found]
 
@@ -198,6 +201,21 @@ class _Forwarded(Response):
             await send(message)
 
         await self._ask(scope, sending)
+
+
+def _failed(dataset: Mapping[str, Any], history: list[dict[str, Any]], release: str) -> list[dict[str, Any]]:
+    """Rules that did not pass in a release, with their reasons; how many rows broke them, where all rows are shown."""
+    results: list[dict[str, Any]] = next((each["results"] for each in history if each["id"] == release), [])
+    return [
+        {
+            "rule": each["rule"],
+            "severity": each["severity"],
+            "why": each.get("why", ""),
+            "rows": None if dataset["filtered"] else each.get("rows_unexpected"),
+        }
+        for each in results
+        if not each["passed"]
+    ]
 
 
 def _groups(datasets: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
