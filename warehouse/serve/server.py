@@ -22,6 +22,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.hashing import digest
+from warehouse.releases import Releases
+from warehouse.serve.admission import Admission
 from warehouse.serve.answers import Threads
 from warehouse.serve.app import make_routes
 from warehouse.serve.cache import Cache, MemoryCache, RedisCache
@@ -35,6 +37,7 @@ from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
 from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
 """How long the head of a request may take to arrive, in s."""
@@ -49,6 +52,7 @@ class ServerOptions:
 
     Attributes:
         warehouse: folder of the releases.
+        releases: where they are instead, in object storage.
         state: ``<home>/serve``: keys, tokens, revocations, the log of queries.
         policy: the policy file.
         issuers: OpenID issuers that are believed beside the local one.
@@ -64,6 +68,7 @@ class ServerOptions:
     warehouse: Path
     state: Path
     policy: Path
+    releases: Shelf | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: str = "penstock"
     role_claim: str = "role"
@@ -95,17 +100,20 @@ class Service:
         self.options = options
         self.policy = policy
         self.issuer = LocalIssuer(options.state)
-        self.tokens = Tokens(
-            policy,
-            self.issuer,
-            issuers=options.issuers,
-            audience=options.audience,
-            role_claim=options.role_claim,
+        self.admission = Admission(
+            Tokens(
+                policy,
+                self.issuer,
+                issuers=options.issuers,
+                audience=options.audience,
+                role_claim=options.role_claim,
+            ),
+            requests_per_min=options.requests_per_min,
         )
         salt_path = options.state / "mask.key"
         write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
-            options.warehouse,
+            options.releases or Releases(options.warehouse),
             policy,
             salt=salt_path.read_text(),
             memory_limit_mb=options.memory_limit_mb,
@@ -124,11 +132,10 @@ class Service:
         self._waiting = ThreadPoolExecutor(4, "gate")
         self.app = Gate(
             make_routes(self.follower, facts or NoFacts(), operations, self.sandbox, self.threads),
-            tokens=self.tokens,
+            admission=self.admission,
             follower=self.follower,
             cache=cache,
             log=self.log,
-            requests_per_min=options.requests_per_min,
             threads=self._waiting,
             policy_digest=digest(policy.model_dump_json()),
         )
