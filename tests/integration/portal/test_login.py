@@ -205,7 +205,7 @@ def test_the_applications_below_know_who_asks_and_not_the_cookie(web: Web) -> No
     browser = web.signed_in("analyst")
     browser.client.cookies.set("other", "1")
     said = browser.get("/dashboards/routes").text
-    assert said.startswith("/dashboards {'subject': 'analyst', 'role': 'analyst', 'scopes': ['read', 'sql']}")
+    assert said.startswith("/dashboards/routes {'subject': 'analyst', 'role': 'analyst', 'scopes': ['read', 'sql']}")
     assert COOKIE not in said
     assert "other=1" in said
 
