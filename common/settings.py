@@ -43,6 +43,7 @@ class Settings(BaseModel):
     warehouse: Path = Field(default=Path(), description="Folder of candidates and releases. Default <home>/warehouse.")
     sources: Path = Field(default=Path(), description="Folder of source specs. Default: the bundled ingestion/sources.")
     suites: Path = Field(default=Path(), description="Folder of gate suites. Default: the bundled quality/suites.")
+    dashboards: Path = Field(default=Path(), description="Folder of dashboards. Default: the bundled notebooks.")
     memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
     gate_timeout_s: float = Field(default=1800.0, gt=0, description="Longest time the gate may judge one batch, in s.")
@@ -181,6 +182,7 @@ class Settings(BaseModel):
                 "policy": _or_default(self.policy, home / "policy.yml"),
                 "sources": _or_default(self.sources, root / "ingestion" / "sources"),
                 "suites": _or_default(self.suites, root / "quality" / "suites"),
+                "dashboards": _or_default(self.dashboards, root / "notebooks"),
             }
         )
 

@@ -36,7 +36,7 @@ from warehouse.serve.policy import load_policy
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Tokens, mask_salt
 from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
@@ -100,22 +100,18 @@ class Service:
         self.options = options
         self.policy = policy
         self.issuer = LocalIssuer(options.state)
-        self.admission = Admission(
-            Tokens(
-                policy,
-                self.issuer,
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
-            requests_per_min=options.requests_per_min,
+        tokens = Tokens(
+            policy,
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
         )
-        salt_path = options.state / "mask.key"
-        write_private_once(salt_path, os.urandom(16).hex())
+        self.admission = Admission(tokens, requests_per_min=options.requests_per_min)
         self.follower = Follower(
             options.releases or Releases(options.warehouse),
             policy,
-            salt=salt_path.read_text(),
+            salt=mask_salt(options.state),
             memory_limit_mb=options.memory_limit_mb,
             threads=options.threads,
         )

@@ -160,6 +160,16 @@ def write_private_once(path: Path, content: str) -> None:
         temporary.unlink()
 
 
+def mask_salt(state: Path) -> str:
+    """What hashed values are salted with: a key of this installation.
+
+    Side effects: it is made in this folder if there is none.
+    """
+    path = state / "mask.key"
+    write_private_once(path, os.urandom(16).hex())
+    return path.read_text()
+
+
 class Tokens:
     """Verifies tokens. Safe to use from many threads.
 
