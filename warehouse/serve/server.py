@@ -100,14 +100,14 @@ class Service:
         self.options = options
         self.policy = policy
         self.issuer = LocalIssuer(options.state)
-        tokens = Tokens(
+        self.tokens = Tokens(
             policy,
             self.issuer,
             issuers=options.issuers,
             audience=options.audience,
             role_claim=options.role_claim,
         )
-        self.admission = Admission(tokens, requests_per_min=options.requests_per_min)
+        self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
         self.follower = Follower(
             options.releases or Releases(options.warehouse),
             policy,
