@@ -102,7 +102,7 @@ def snapshot_at(metadata: TableMetadata, at: datetime, table: TableId) -> Snapsh
     before = [snapshot for snapshot in known if snapshot.timestamp_ms <= moment_ms]
     if before:
         return before[-1]
-    if known and known[0].parent_snapshot_id is not None:
+    if known and _number(known[0]) > 1:  # not the table's first one: those before were expired
         oldest = datetime.fromtimestamp(known[0].timestamp_ms / 1000, UTC)
         raise UnknownName(
             f"What it held at {at.isoformat()} is not known any more: its oldest snapshot is of {oldest.isoformat()}.",

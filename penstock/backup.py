@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
@@ -57,6 +57,7 @@ _PINS = 5
 """How often a backup pins anew because a table moved on under it."""
 _COPIES_AT_ONCE = 4
 _MARK_EVERY_S = 60.0
+_STAMP = "%Y%m%dT%H%M%S%fZ"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def take(
     if with_data is None:
         with_data = lake_credentials(settings) is None or settings.backup_data
     with alone(settings.home) as owner:
-        backup_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        backup_id = _new_id(place)
         with _marked(place, backup_id, owner) as (mark, dead):
             scratch = settings.home / "tmp" / f"backup-{backup_id}"
             scratch.mkdir(parents=True)
@@ -121,6 +122,15 @@ def take(
         for each in dead:
             place.remove(f"{RUNNING}/{each}.json")
     return Taken(index, tuple(copier.foreign), tuple(copier.notices))
+
+
+def _new_id(place: BackupPlace) -> str:
+    """An id behind those of all backups that are there, whatever this host's clock says: the newest is kept."""
+    moment = datetime.now(UTC)
+    for known in backup_ids(place)[-1:]:
+        last = datetime.strptime(known.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        moment = max(moment, last + timedelta(milliseconds=1))
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{uuid.uuid4().hex[:8]}"
 
 
 def _copied(pipeline: Pipeline, copier: _Copier, with_data: bool, progress: Progress) -> Manifest:
