@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
-from common.errors import PenstockError, StateCorrupt, StoreUnavailable
+from common.errors import PenstockError, StateCorrupt, StoreUnavailable, located
 from lake.catalog import find_table, live_files, manifest_files, manifests
 from lake.lake import Lake
 from lake.ops import LEDGER, declare_ops, ops_relation
@@ -119,13 +119,14 @@ def named_by(table: Table) -> Named:
 
     Raises:
         StateCorrupt: a list of manifests or a manifest is missing or damaged.
+        StoreUnavailable: the storage does not answer.
     """
     metadata = table.metadata
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)}
     attempts: set[str] = set()
     data: dict[str, int] = {}
-    try:
+    with located(table=".".join(table.name())):
         for snapshot in metadata.snapshots:
             locations.add(snapshot.manifest_list)
             for manifest in manifests(snapshot, table.io):
@@ -134,12 +135,6 @@ def named_by(table: Table) -> Named:
                     data[file.location] = file.data_file.file_size_in_bytes
                     attempts.add(attempt_of(file.location) or "")
         live = {file.location: file.data_file.file_size_in_bytes for file in live_files(table)}
-    except (OSError, ValueError, KeyError, EOFError, AssertionError) as error:
-        raise StateCorrupt(
-            f"Iceberg's metadata of it cannot be read ({type(error).__name__}: {error}).",
-            table=".".join(table.name()),
-            remedy="restore the lake's folder from a copy, or look with 'penstock doctor'",
-        ) from None
     return Named(frozenset(locations | data.keys()), frozenset(attempts), data, live, str(metadata.table_uuid))
 
 
@@ -248,7 +243,7 @@ class _Judge:
         for last in range(_READS):
             try:
                 loaded = find_table(self._lake.catalog, table)
-            except StoreUnavailable as error:
+            except (StateCorrupt, StoreUnavailable) as error:
                 self._hold_back(table, error.problem)
                 return True
             if loaded is None:
@@ -260,7 +255,7 @@ class _Judge:
             try:
                 self._named[table] = named_by(loaded)
                 break
-            except StateCorrupt as error:
+            except (StateCorrupt, StoreUnavailable) as error:
                 if last == _READS - 1:
                     self._hold_back(table, error.problem)
         self._check_complete(table)

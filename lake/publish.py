@@ -21,6 +21,7 @@ from pathlib import Path
 import duckdb
 
 from common.errors import GateRefused
+from common.fault_points import reach
 from common.hashing import digest
 from common.verdict import Verdict
 from lake.batches import Receipt, StagedBatch, unaccounted
@@ -142,11 +143,13 @@ def publish(
             if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
                 receipt = replace(receipt, repairs=before.repairs)
             _check_account(receipt, identity, staged, verdict)
+            reach("lake.stage.before_receipt")
             keep_validation(lake, verdict, record)
             if receipt.quarantined and staged.merge is None:
                 _commit_quarantine(connection, lake, staged, verdict, receipt)
         if staged.merge is None:
             lake.write_receipt(published.table, receipt)
+            reach("lake.stage.after_receipt")
     except BaseException:  # nothing of this batch is live yet
         lake.discard(published)
         lake.discard(staged)

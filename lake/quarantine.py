@@ -19,6 +19,7 @@ import duckdb
 from pyiceberg.conversions import from_bytes
 from pyiceberg.types import TimestamptzType
 
+from common.fault_points import reach
 from common.verdict import Verdict
 from lake.batches import Receipt, unaccounted
 from lake.catalog import LiveFile
@@ -215,6 +216,7 @@ def commit_quarantine(
     if written != receipt.quarantined:
         lake.storage.delete(location)
         raise unaccounted(receipt, f"{written} of {receipt.quarantined} rejected rows were found")
+    reach("lake.quarantine.before_commit")
     replace_partition(
         lake.catalog,
         waiting,

@@ -133,6 +133,7 @@ def publish_rework(lake: Lake, work: Rework, *, run_id: str) -> Receipt:
         work.repairs,
     )
     try:
+        reach("lake.rework.before_receipt")
         lake.write_receipt(table, receipt)
         lake.storage.write_json(location, record.to_dict())
         if receipt.quarantined:

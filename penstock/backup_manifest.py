@@ -17,6 +17,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ FORMAT = 1
 """Of backups. A backup of a greater one was written by a newer Penstock."""
 
 INDEXES, MANIFESTS, OBJECTS, RUNNING = "backups", "manifests", "objects", "running"
+_INDEX = re.compile(rf"{INDEXES}/(\d{{8}}T\d{{9}}Z-[0-9a-f]{{8}})\.json")
 
 Area = Literal["lake", "warehouse", "home", "specs"]
 """What a file's path is relative to: the lake's root, the warehouse folder, the state folder, or none of them."""
@@ -186,8 +188,8 @@ def backup_ids(place: BackupPlace) -> list[str]:
     Raises:
         StoreUnavailable: the place does not answer.
     """
-    names = [file.location.rsplit("/", 1)[-1] for file in place.stored(INDEXES)]
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith("."))
+    names = (_INDEX.fullmatch(file.location) for file in place.stored(INDEXES))
+    return sorted(found[1] for found in names if found)
 
 
 def newest(place: BackupPlace) -> str:

@@ -26,6 +26,7 @@ from penstock import (
     cli_incidents,
     cli_lineage,
     cli_maintenance,
+    cli_metric,
     cli_quality,
     cli_quarantine,
     cli_serve,
@@ -61,6 +62,7 @@ app.add_typer(cli_backup.backup_app, name="backup")
 app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_metric.metric_app, name="metric")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
 app.add_typer(cli_maintenance.maintain_app, name="maintain")
 for command in (

@@ -21,12 +21,13 @@ def serve(
     """Serve the warehouse by HTTP to whom the policy allows it, until Ctrl-C."""
     from common.errors import UsageError
     from common.settings import Settings
+    from penstock.operations import PipelineOperations
     from penstock.serve import PipelineFacts, server_options
     from penstock.show import say
     from warehouse.serve.server import Service, run
 
     settings = Settings.load(policy=policy)
-    service = Service(server_options(settings), PipelineFacts(settings))
+    service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
 
     def ready(address: str) -> None:
         say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")

@@ -55,15 +55,20 @@ def bring_in_step(settings: Settings, release: Release, held: Lease) -> None:
             )
 
 
-def roll_back(settings: Settings, release_id: str | None = None) -> Release:
+def roll_back(settings: Settings, release_id: str | None = None, *, wait_s: float = LEASE_WAIT_S) -> Release:
     """Point back to an earlier release, the one before the current by default, and show it in every door.
+
+    Args:
+        settings: resolved settings.
+        release_id: the release.
+        wait_s: how long to wait for a build, in s.
 
     Raises:
         UnknownName: no such release, or none before the current one.
         LeaseHeld: a build is at work.
         CommitConflict: the lease was lost.
     """
-    with lease(settings.warehouse, wait_s=LEASE_WAIT_S) as held:
+    with lease(settings.warehouse, wait_s=wait_s) as held:
         release = Releases(settings.warehouse, held).rollback(release_id)
         bring_in_step(settings, release, held)
         return release

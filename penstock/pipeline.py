@@ -21,6 +21,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import penstock
+from common.clock import utc_now
 from common.errors import UnknownName, located
 from common.hashing import digest
 from common.intervals import Interval, day_interval, parse_day
@@ -29,7 +30,7 @@ from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt
 from lake.history import Synced
-from lake.lake import Clock, Lake, utc_now
+from lake.lake import Clock, Lake
 from lake.paths import WHOLE, TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together

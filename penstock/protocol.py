@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from common.errors import GateRefused
+from common.fault_points import reach
 from common.interrupts import raise_if_noted
 from lake.batches import Receipt, StagedBatch
 from lake.publish import find_same, identify
@@ -42,12 +43,15 @@ def audit_and_publish(
     """
     try:
         with pipeline.work.step("gate") as gate:
+            reach("lake.stage.before_identify")
             identity = identify(pipeline.lake, staged)
             if (same := find_same(pipeline.lake, staged, identity)) is not None:
                 return same.found_unchanged(seconds=took_s)
             if together is not None:
                 together.settle(pipeline.suite(staged.table).references)
+            reach("gate.batch.before_judge")
             verdict = pipeline.judge(staged.table, staged.key, staged.files, rejected_before=staged.early_rejected)
+            reach("gate.batch.after_judge")
             pipeline.work.judged(str(staged.table), verdict)
             raise_if_noted()
             if pipeline.accept_refusal is not None:

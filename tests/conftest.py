@@ -38,6 +38,15 @@ def mariadb() -> Iterator[MariadbServer]:
 
 
 @pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Tells the fault campaign what one trial counted: ``figures(action="truncate", rows_expected=3, rows_lost=0)``.
+
+    Names are those of :class:`tests.campaign.trial.Trial`, and the fault's own. Outside of a campaign nobody listens.
+    """
+    return lambda **counted: request.node.user_properties.append(("trial", counted))
+
+
+@pytest.fixture
 def new_home() -> Iterator[Callable[[], Path]]:
     """Makes empty state folders; when the test ends, services started in them are stopped and all is removed."""
     with contextlib.ExitStack() as made:

@@ -30,6 +30,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+from common import fault_points
 from common.settings import process_environment
 
 _MODULES = (
@@ -218,7 +219,7 @@ def _become(descriptors: list[int], arguments: list[str], environment: dict[str,
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - by the line, as Python's own
     sys.argv = ["penstock", *arguments]
-    importlib.reload(importlib.import_module("common.fault_points"))  # it reads at import which point is armed
+    fault_points.arm(environment.get("PENSTOCK_FAULT_POINT", ""))
     code: object = None
     try:
         importlib.import_module("penstock.cli").main()

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.clock import unix_s
 from common.errors import CommitConflict, LeaseHeld, StateCorrupt
 from common.files import write_atomic
 
@@ -126,7 +127,7 @@ def _take(warehouse: Path, lease_s: float) -> tuple[Lease, int] | None:
     """A new lease and the descriptor that shows its holder is alive; None while somebody holds one."""
     with contextlib.suppress(LeaseHeld), _moment(warehouse, wait_s=0.0):
         before = _read(warehouse)
-        if before and before["expires_at"] > time.time() and is_locked(_held_path(warehouse, before["fence"])):
+        if before and before["expires_at"] > unix_s() and is_locked(_held_path(warehouse, before["fence"])):
             return None
         fence = before.get("fence", 0) + 1
         descriptor = os.open(_held_path(warehouse, fence), os.O_RDWR | os.O_CREAT, 0o644)
@@ -200,7 +201,7 @@ def _read(warehouse: Path) -> dict[str, Any]:
 
 
 def _write(warehouse: Path, fence: int, lease_s: float) -> None:
-    write_atomic(warehouse / "lease.json", json.dumps({"fence": fence, "expires_at": time.time() + lease_s}))
+    write_atomic(warehouse / "lease.json", json.dumps({"fence": fence, "expires_at": unix_s() + lease_s}))
 
 
 def next_fence(warehouse: Path) -> int:

@@ -12,6 +12,7 @@ one closes it. Results and tables that were taken before a refresh keep the rele
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from warehouse.metrics_layer import Metric
     from warehouse.releases import Release
+    from warehouse.serve.query import Question
 
 
 class Table:
@@ -85,6 +88,39 @@ class Table:
         return f"<{self.name} of {self.release.id}>"
 
 
+class Figures:
+    """Metrics of one release by groups.
+
+    Attributes:
+        release: the release they are of.
+        sql: the statement that makes them; its values are bound.
+    """
+
+    def __init__(self, asked: Question, release: Release, connection: duckdb.DuckDBPyConnection) -> None:
+        self.release, self.sql = release, asked.ordered(None)
+        self._values, self._connection = asked.parameters, connection
+
+    def relation(self) -> duckdb.DuckDBPyRelation:
+        """As a lazy DuckDB relation.
+
+        Raises:
+            duckdb.ConversionException: a filter's value is not of its dimension's type.
+        """
+        return self._connection.sql(self.sql, params=self._values)
+
+    def pl(self) -> pl.DataFrame:
+        """As a Polars frame."""
+        return self.relation().pl()
+
+    def arrow(self) -> pa.Table:
+        """As an Arrow table."""
+        return self.relation().to_arrow_table()
+
+    def df(self) -> Any:
+        """As a pandas frame; needs pandas."""
+        return self.relation().df()
+
+
 class Reader:
     """A connection that knows its release and can move to the newest. Use one per thread.
 
@@ -133,6 +169,41 @@ class Reader:
         # The connection before is not closed here: a result that is still being fetched holds it, and ends it.
         self._opened = self._shelf.open(self._wanted)
         return True
+
+    def metrics(self) -> list[Metric]:
+        """The metrics that the release carries, by name: label, description, unit, dimensions, grains, dataset."""
+        from warehouse.metrics_layer import metrics
+
+        release, connection = self._open()
+        return metrics(release, self._shelf.shown(release, connection))
+
+    def metric(
+        self,
+        names: str | Sequence[str],
+        *,
+        by: Sequence[str] = (),
+        grain: str | None = None,
+        filters: Sequence[str] = (),
+        sort: str | None = None,
+    ) -> Figures:
+        """Metrics of one dataset by groups, as the release defines them; nothing is read before it is asked for.
+
+        Args:
+            names: one metric, or several of the same dataset.
+            by: dimensions to group by; none by default.
+            grain: of time, to group by too: ``day``, ``week``, ``month``, ``quarter``, ``year``.
+            filters: ``dimension:operator:value`` each: ``origin_code:eq:JFK``, ``scheduled_on:ge:2013-02-01``.
+            sort: names of the result by commas, ``-`` before one that falls; the groups by default.
+
+        Raises:
+            Problem: no such metric, dimension or grain; metrics of several datasets; a filter that is none.
+        """
+        from warehouse.metrics_layer import question
+
+        release, connection = self._open()
+        shown = self._shelf.shown(release, connection)
+        asked = question(release, shown, names, by=by, grain=grain, filters=filters, sort=sort)
+        return Figures(asked, release, connection)
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """A query over the release as a lazy relation: ``.pl()``, ``.to_arrow_table()``, ``.df()``, ``.fetchall()``."""

@@ -20,12 +20,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from common.clock import utc_now
 from common.errors import CommitConflict, StateCorrupt, UnknownName
 from common.fault_points import reach
 from common.files import sync_file, sync_folder, write_atomic
@@ -167,6 +168,12 @@ class Releases(Shelf):
             (path for path in folder.iterdir() if _ID.fullmatch(path.name)), key=lambda path: int(path.name[1:])
         )
 
+    def on_disk(self, release: Release) -> Release:
+        """See :class:`Shelf`: it is."""
+        if not release.database.exists():
+            raise FileNotFoundError(release.database)
+        return release
+
     def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
         try:
             return open_read_only(release.database)
@@ -229,10 +236,12 @@ class Releases(Shelf):
             )
         candidate.database.chmod(0o444)
         sync_file(candidate.database)
+        reach("warehouse.seal.before_manifest")
         write_atomic(
             candidate.folder / "manifest.json",
             json.dumps({"release": candidate.id, "parent": candidate.parent, **manifest}, indent=1, default=str),
         )
+        reach("warehouse.seal.after_manifest")
 
     def discard(self, candidate: Candidate) -> None:
         """Remove a candidate that will not be published."""
@@ -280,6 +289,7 @@ class Releases(Shelf):
             )
         folder = self.warehouse / "releases" / candidate.id
         folder.parent.mkdir(parents=True, exist_ok=True)
+        reach("warehouse.publish.before_folder")
         candidate.folder.replace(folder)
         sync_folder(folder.parent)
         reach("warehouse.publish.before_swap")
@@ -308,6 +318,7 @@ class Releases(Shelf):
         """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
         surplus = self.surplus(keep)
         for release in surplus:
+            reach("warehouse.retain.before_remove")
             remove_folder(release.folder)
         return [release.id for release in surplus]
 
@@ -331,7 +342,7 @@ class Releases(Shelf):
     def _mark(self, release_id: str) -> None:
         marker = self.warehouse / "releases" / release_id / MARKER
         if not marker.exists():
-            write_atomic(marker, datetime.now(UTC).isoformat() + "\n")
+            write_atomic(marker, utc_now().isoformat() + "\n")
 
 
 def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:

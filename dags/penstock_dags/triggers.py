@@ -209,9 +209,9 @@ class _Patience:
 
 async def _open_consumer(fields: Mapping[str, str]) -> QueueConsumer:
     def make(settings: Settings, queue: Queue) -> QueueConsumer:
+        from common.clock import utc_now
         from ingestion.events.jetstream import QueueConsumer
         from ingestion.spec import load_sources
-        from lake.lake import utc_now
         from penstock.watch import listeners_of
 
         listeners = listeners_of(queue, load_sources(settings.sources).values(), settings)

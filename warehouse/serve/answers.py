@@ -69,11 +69,13 @@ class Threads:
         queries: short questions; as many at once as there are processors.
         exports: long answers, apart, so that they do not keep short ones waiting.
         statements: those that wait for a statement's own process.
+        operations: work on the lake, which may wait for others.
     """
 
     queries: ThreadPoolExecutor
     exports: ThreadPoolExecutor
     statements: ThreadPoolExecutor
+    operations: ThreadPoolExecutor
 
     @classmethod
     def start(cls, processors: int, statements: int) -> Threads:
@@ -82,11 +84,12 @@ class Threads:
             ThreadPoolExecutor(processors, "query"),
             ThreadPoolExecutor(processors * 2, "export"),
             ThreadPoolExecutor(statements, "statement"),
+            ThreadPoolExecutor(4, "operation"),
         )
 
     def close(self) -> None:
         """End them; what has not begun does not begin."""
-        for pool in (self.queries, self.exports, self.statements):
+        for pool in (self.queries, self.exports, self.statements, self.operations):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

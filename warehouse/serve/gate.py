@@ -20,13 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from starlette.requests import Request
+
 from common.hashing import digest
+from warehouse.serve.admission import Admission, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
+from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
-from warehouse.serve.rate import Rate
-from warehouse.serve.tokens import Principal, Tokens
+from warehouse.serve.tokens import Principal
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +41,6 @@ BODY_S = 10.0
 SEND_S = 30.0
 """How long a client may take nothing of an answer, in s; then it is broken off."""
 
-_BAD_TOKENS_PER_MIN = 60
 _OPEN = {"/health", "/v1/openapi.json"}
 
 Message = MutableMapping[str, Any]
@@ -75,6 +77,11 @@ class Asked:
         return self.principal
 
     @property
+    def may_operate(self) -> bool:
+        """Whether the caller may do, not only look."""
+        return "operate" in self.who.scopes
+
+    @property
     def release(self) -> OpenRelease:
         """The release that answers; known behind the gate."""
         if self.opened is None:
@@ -82,16 +89,31 @@ class Asked:
         return self.opened
 
 
+def asked_of(request: Request) -> Asked:
+    """What the gate knows of a request."""
+    asked: Asked = request.scope["state"]["asked"]
+    return asked
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
+    published; else ``read``.
+    """
+    if path == "/v1/sql":
+        return "sql"
+    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
+    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
+
+
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
 
     Args:
         app: the routes.
-        tokens: verifies tokens.
+        admission: lets callers in.
         follower: gives releases.
         cache: keeps answers.
         log: keeps questions.
-        requests_per_min: of one token's subject.
         threads: for what may wait.
         policy_digest: part of every ETag, since a changed policy changes answers.
     """
@@ -100,23 +122,20 @@ class Gate:
         self,
         app: Any,
         *,
-        tokens: Tokens,
+        admission: Admission,
         follower: Follower,
         cache: Cache,
         log: QueryLog,
-        requests_per_min: int,
         threads: ThreadPoolExecutor,
         policy_digest: str,
     ) -> None:
         self._app = app
-        self._tokens = tokens
+        self._admission = admission
         self._follower = follower
         self._cache = cache
         self._log = log
         self._threads = threads
         self._policy_digest = policy_digest
-        self._requests = Rate(requests_per_min)
-        self._bad_tokens = Rate(_BAD_TOKENS_PER_MIN)
         self._tags: dict[tuple[str, str], bytes] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -153,11 +172,8 @@ class Gate:
             await self._app(scope, receive, answer)
             return
         asked.principal = await self._authenticate(scope, asked)
-        if not self._requests.hit(asked.principal.subject):
-            raise _too_many()
-        needed = "sql" if asked.path == "/v1/sql" else "read"
-        if needed not in asked.principal.scopes:
-            raise Problem("scope_missing", f"The token does not have the scope {needed}.", remedy="ask for that scope")
+        self._admission.count(asked.principal)
+        require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
         tag = self._tag(asked.opened.id, asked.principal.role)
         answer.tag = tag
@@ -185,16 +201,10 @@ class Gate:
         address = str((scope.get("client") or ("",))[0])
         if kind.lower() != "bearer" or not token:
             raise Problem("token_missing", "The request has no token.", remedy="send Authorization: Bearer <token>")
-        if self._tokens.is_kept(token):
-            return self._tokens.verify(token)
-        if self._bad_tokens.is_full(address):
-            raise _too_many()
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._tokens.verify, token.strip())
-        except Problem:
-            self._bad_tokens.hit(address)
-            raise
+        if self._admission.is_known(token):
+            return self._admission.identify(token, address)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._admission.identify, token, address)
 
     async def _release(self, asked: Asked) -> OpenRelease:
         if b"release=" in asked.query and asked.path.startswith("/v1/datasets"):
@@ -306,10 +316,6 @@ def problem_answer(problem: Problem, request_id: str) -> tuple[int, list[tuple[b
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(problem.retry_after_s).encode()))
     return problem.status, headers, body
-
-
-def _too_many() -> Problem:
-    return Problem("too_many_requests", "There were too many requests.", remedy="wait a minute", retry_after_s=60)
 
 
 async def _whole_body(receive: Receive, asked: Asked) -> Receive:

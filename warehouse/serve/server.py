@@ -22,6 +22,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.hashing import digest
+from warehouse.releases import Releases
+from warehouse.serve.admission import Admission
 from warehouse.serve.answers import Threads
 from warehouse.serve.app import make_routes
 from warehouse.serve.cache import Cache, MemoryCache, RedisCache
@@ -29,11 +31,13 @@ from warehouse.serve.facts import Facts, NoFacts
 from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
+from warehouse.serve.operations import Operations
 from warehouse.serve.policy import load_policy
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
 from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
 """How long the head of a request may take to arrive, in s."""
@@ -48,6 +52,7 @@ class ServerOptions:
 
     Attributes:
         warehouse: folder of the releases.
+        releases: where they are instead, in object storage.
         state: ``<home>/serve``: keys, tokens, revocations, the log of queries.
         policy: the policy file.
         issuers: OpenID issuers that are believed beside the local one.
@@ -63,6 +68,7 @@ class ServerOptions:
     warehouse: Path
     state: Path
     policy: Path
+    releases: Shelf | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: str = "penstock"
     role_claim: str = "role"
@@ -79,6 +85,7 @@ class Service:
     Args:
         options: see there.
         facts: what is known of datasets outside the warehouse.
+        operations: work that may be looked at and asked for; none by default.
 
     Raises:
         SpecError: the policy file is not valid.
@@ -86,12 +93,24 @@ class Service:
     Side effects: threads and processes run until :meth:`close`.
     """
 
-    def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
+    def __init__(
+        self, options: ServerOptions, facts: Facts | None = None, operations: Operations | None = None
+    ) -> None:
         policy = load_policy(options.policy)
+        self.admission = Admission(
+            Tokens(
+                policy,
+                LocalIssuer(options.state),
+                issuers=options.issuers,
+                audience=options.audience,
+                role_claim=options.role_claim,
+            ),
+            requests_per_min=options.requests_per_min,
+        )
         salt_path = options.state / "mask.key"
         write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
-            options.warehouse,
+            options.releases or Releases(options.warehouse),
             policy,
             salt=salt_path.read_text(),
             memory_limit_mb=options.memory_limit_mb,
@@ -109,18 +128,11 @@ class Service:
         cache: Cache = RedisCache(options.redis_url) if options.redis_url else MemoryCache()
         self._waiting = ThreadPoolExecutor(4, "gate")
         self.app = Gate(
-            make_routes(self.follower, facts or NoFacts(), self.sandbox, self.threads),
-            tokens=Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
+            make_routes(self.follower, facts or NoFacts(), operations, self.sandbox, self.threads),
+            admission=self.admission,
             follower=self.follower,
             cache=cache,
             log=self.log,
-            requests_per_min=options.requests_per_min,
             threads=self._waiting,
             policy_digest=digest(policy.model_dump_json()),
         )

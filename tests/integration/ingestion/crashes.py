@@ -27,7 +27,7 @@ def _stage(point: str, spec: SourceSpec, home: Path, url: str, settings: dict[st
     from ingestion.objects.reader import ObjectReader
     from lake.lake import Lake
 
-    fault_points._ARMED = point
+    fault_points.arm(point)
     lake = Lake(Settings.load({}, home=home, **settings), clock=lambda: datetime(2026, 1, 2, tzinfo=UTC))
     readers: dict[str, Callable[[SourceSpec, SecretStr, Lake], SourceReader]] = {
         "postgresql": postgres_reader,

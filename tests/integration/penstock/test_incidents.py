@@ -309,8 +309,7 @@ TRIALS = [("lake.incidents.before_commit", 1), ("lake.incidents.before_commit", 
 
 
 def _look(settings: Settings, now: datetime, point: str) -> None:
-    fault_points._ARMED = point
-    fault_points._reached.clear()
+    fault_points.arm(point)
     sync(Pipeline(settings, clock=lambda: now))
 
 

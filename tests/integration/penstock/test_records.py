@@ -161,8 +161,7 @@ def test_many_syncs_leave_few_files_and_every_row(shop: Bench, monkeypatch: pyte
 
 
 def _record(settings: Settings, point: str) -> None:
-    fault_points._ARMED = point
-    fault_points._reached.clear()
+    fault_points.arm(point)
     record(Pipeline(settings))
 
 

@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from warehouse.inspect import describe_tables
 from warehouse.releases import Release, Releases
-from warehouse.serve.facts import DatasetFacts
+from warehouse.serve.facts import DatasetFacts, Facts
+from warehouse.serve.operations import Operations
 from warehouse.serve.sandbox import Limits
 from warehouse.serve.server import ServerOptions, Service
 from warehouse.serve.tokens import LocalIssuer
@@ -148,9 +149,9 @@ def options_of(folder: Path, **changed: Any) -> ServerOptions:
     return ServerOptions(folder / "warehouse", folder / "serve", folder / "policy.yml", **given)
 
 
-def serve(folder: Path, **changed: Any) -> Served:
+def serve(folder: Path, *, facts: Facts | None = None, operations: Operations | None = None, **changed: Any) -> Served:
     """A service over a folder with a published warehouse; close it."""
-    service = Service(options_of(folder, **changed), Told())
+    service = Service(options_of(folder, **changed), facts or Told(), operations)
     issuer = LocalIssuer(folder / "serve")
     tokens = {
         role: issuer.issue(role, ["read", "sql"], subject=role, audience="penstock", expires_in_s=3600)[0]

@@ -1,0 +1,66 @@
+"""One job of a campaign: the trials of one fault, or of one part of it, each a JSON line as soon as it is done.
+
+Usage: ``python -m tests.campaign.job 2 [--part drop] [--seed 1] [--quick] [--to FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.campaign.campaign import Campaign, campaign
+from tests.campaign.trial import Trial
+
+FOLDER = Path(__file__).parent
+
+
+def module_of(number: str) -> Any:
+    """The module of a fault's own trials; None if tests elsewhere are all there is."""
+    name = f"fault_{int(number):02d}" if number.isdecimal() else f"fault_{number.lower()}"
+    return importlib.import_module(f"tests.campaign.{name}") if (FOLDER / f"{name}.py").exists() else None
+
+
+def parts_of(number: str) -> tuple[str, ...]:
+    """The parts of a fault's trials that are jobs of their own; one without a name if there are none."""
+    module = module_of(number)
+    return tuple(getattr(module, "PARTS", ("",))) if module is not None else ()
+
+
+def trials(number: str, made: Campaign) -> Iterator[Trial]:
+    """A fault's trials; what ends them early is the last one."""
+    try:
+        yield from module_of(number).trials(made)
+    except Exception as error:  # whatever it is, it is a defect that the campaign reports
+        yield Trial(number, seed=made.seed, stage=made.part, error=f"{type(error).__name__}: {error}")
+        raise
+
+
+def main() -> None:
+    """Run the job."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("fault")
+    parser.add_argument("--part", default="")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--to", type=Path)
+    given = parser.parse_args()
+    parts = (given.part,) if given.part else parts_of(given.fault)
+    failed = False
+    with ExitStack() as held:
+        out = held.enter_context(given.to.open("a")) if given.to else sys.stdout
+        for part in parts:
+            with campaign(seed=given.seed, quick=given.quick, part=part) as made:
+                for trial in trials(given.fault, made):
+                    out.write(trial.line() + "\n")
+                    out.flush()
+                    failed = failed or bool(trial.defects)
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
