@@ -61,6 +61,13 @@ class Settings(BaseModel):
     release_cache_mb: int = Field(
         default=10240, ge=1, description="Room for releases that were fetched from there, in MB."
     )
+    backup_uri: str = Field(
+        default="", description="Where backups go: s3://bucket/prefix or a folder. Default: nowhere."
+    )
+    backup_data: bool = Field(
+        default=False, description="Whether backups also hold the data files of a lake that is in object storage."
+    )
+    keep_backups: int = Field(default=14, ge=1, description="Backups that the DAG keeps; the newest always is.")
     bi_schema: str = Field(default="marts", description="Schema of the BI database that holds the current release.")
     bi_readers: tuple[str, ...] = Field(
         default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
