@@ -58,8 +58,7 @@ def any_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]
             made.place.remove(file.location)
 
 
-def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was_and_goes_on(any_world: World) -> None:
-    world = any_world
+def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was_and_goes_on(world: World) -> None:
     bench, state = world.make(), world.folder / "state"
     (state / "policy.yml").write_text("roles: {}\n")
     (state / "serve" / "revoked").mkdir(parents=True)
@@ -85,7 +84,10 @@ def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was
     bench.publish([(9, "again")])
     assert bench.rows() == [(8, "next"), (9, "again")], "the next batch replaces what was restored, and adds to it"
     assert int(make_release(world.releases("elsewhere"), 3).id[1:]) > fence + 900, "no id of a lost release comes again"
-    assert world.back_up("elsewhere").index.new_files < taken.index.files, "what is the same is known by its content"
+    again = world.back_up("elsewhere").index
+    assert again.new_files < taken.index.files, "what is the same is known by its content"
+    restore(world.settings("third"), world.place, again.id)
+    assert world.seen("third") == world.seen("elsewhere"), "and what only has the same name is not taken for it"
 
 
 def test_a_file_is_copied_once_and_one_that_changed_again(world: World) -> None:
@@ -240,6 +242,10 @@ def test_a_state_in_the_way_is_refused_and_moved_aside_only_when_asked(world: Wo
     assert world.seen() == newer
     assert len(plan(world.settings(), world.place, taken.index.id).occupied) == 3
     done = restore(world.settings(), world.place, taken.index.id, overwrite=True)
+    assert world.seen() == before
+    outside = Settings.load({}, home=world.folder / "outside", lake_uri=str(world.folder / "state" / "lake"))
+    with pytest.raises(UsageError, match=r"lies outside of .* and is not moved: the lake has"):
+        restore(outside, world.place, taken.index.id, overwrite=True)
     assert world.seen() == before
     assert done.aside is not None
     assert sorted(path.name for path in done.aside.iterdir()) == ["catalog.db", "lake", "warehouse"]
