@@ -9,8 +9,10 @@ DAYS ?= 31
 PROVE_DAYS ?= 360
 CELERY_DAYS ?= 14
 MOVES ?= 1000
+COMMIT ?= HEAD
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
+.PHONY: help install demo up down test lint format lock freeze-state ledger-check \
+	prove-backfill prove-celery prove-readers bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry sbom licences audit clean
 
@@ -49,6 +51,9 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+freeze-state: $(INSTALLED) ## Keep the state that a commit's code writes, for the upgrade test of later ones (COMMIT=v0.2.0)
+	@$(BIN)/python -m tests.upgrade.freeze --commit $(COMMIT)
 
 ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare every row and column with the sources
 	@$(BIN)/python benchmarks/ledger_check.py

@@ -107,7 +107,7 @@ class BackupPlace(ABC):
         return f"{self}/{name} is damaged: {what}."
 
 
-REMEDY = "restore another backup; then take one with 'penstock backup --full', which copies every file anew"
+REMEDY = "restore another backup; then take one with 'penstock backup run --full', which copies every file anew"
 
 
 class FolderPlace(BackupPlace):

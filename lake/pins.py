@@ -65,7 +65,7 @@ def pinned_locations(lake: Lake) -> tuple[dict[TableId, str], list[str]]:
                 pinned[table] = location
             else:
                 foreign.append(".".join(identifier))
-        return pinned, foreign
+        return pinned, sorted(foreign)
     for namespace in _IN_ORDER:
         for table in lake.tables(namespace):
             loaded = find_table(catalog, table)

@@ -213,10 +213,13 @@ class _Copier:
             except StateCorrupt as error:
                 self.notices.append(f"The last backup is of no use for this one: {error}")
                 continue
+            # A lake that was restored elsewhere has files of the same names whose content names another place.
+            is_same = manifest.lake_root == root_location(self._settings.lake_uri)
             for entry in manifest.entries:
                 if self._sizes.get(entry.object) == entry.size_bytes:
-                    self._known[entry.area, entry.path] = entry
                     self._objects[entry.facts] = entry.object
+                    if is_same or entry.area != "lake":
+                        self._known[entry.area, entry.path] = entry
             return
 
     def _take_over(self, dead: Sequence[str]) -> None:

@@ -124,18 +124,18 @@ def restore(
                 remedy="restore into another folder (--into), or have it moved aside (--overwrite)",
             )
         note = before if goes_on and before else {**wish, "aside": None, "phase": "aside"}
+        immovable = [told for told, is_inside in planned.occupied.items() if not is_inside]
+        if not goes_on and immovable:
+            raise UsageError(
+                f"What is in the way lies outside of {settings.home} and is not moved: {'; '.join(immovable)}.",
+                remedy="name an empty catalog, lake and warehouse in the settings",
+            )
         if not goes_on and planned.occupied:
             note = {**note, "aside": f"{_ASIDE}/{uuid.uuid4().hex[:8]}"}
         note_restore(settings.home, note)
         aside = settings.home / note["aside"] if note.get("aside") else None
         if aside is not None and note["phase"] == "aside":
             _move_aside(settings, aside)
-            left = plan_restore(settings, place, backup_id, Path(scratch), at=at).occupied
-            if left:
-                raise UsageError(
-                    f"What is in the way lies outside of {settings.home} and is not moved: {'; '.join(left)}.",
-                    remedy="name an empty catalog, lake and warehouse in the settings, then run it again",
-                )
         note_restore(settings.home, {**note, "phase": "write"})
         _Restore(planned, place, Path(scratch), progress).run()
     return Restored(planned, aside, round(time.perf_counter() - started, 3))

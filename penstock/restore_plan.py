@@ -7,7 +7,7 @@ of them by the same moment, so that what comes out is a state that somebody coul
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +63,7 @@ class RestorePlan:
         current: the one that will be current.
         moves: of the pointer, as ``[at, release]``.
         files: entries to be written as they are: data files, records, releases, the rest.
-        occupied: what is in the way.
+        occupied: what is in the way, and whether it lies in the state folder, so that it can be moved aside.
         notices: what else to know.
     """
 
@@ -76,7 +76,7 @@ class RestorePlan:
     current: str | None
     moves: tuple[tuple[str, str], ...]
     files: tuple[Entry, ...]
-    occupied: tuple[str, ...] = ()
+    occupied: Mapping[str, bool] = field(default_factory=dict)
     notices: tuple[str, ...] = field(default=())
 
     @property
@@ -254,13 +254,14 @@ def _attempts_of_release(place: BackupPlace, entry: Entry, scratch: Path) -> set
     return {attempt for pinned in inputs.values() for attempt in pinned.get("attempts", {}).values()}
 
 
-def occupied(settings: Settings, manifest: Manifest) -> tuple[str, ...]:
-    """What is in the way of a restore, in words; empty where there is nothing.
+def occupied(settings: Settings, manifest: Manifest) -> dict[str, bool]:
+    """What is in the way of a restore, in words, and whether it lies in the state folder; empty where nothing is.
 
     Raises:
         StoreUnavailable: catalog or store does not answer.
     """
-    found = []
+    found: dict[str, bool] = {}
+    home, lake_root = settings.home, root_location(settings.lake_uri)
     database = catalog_file(settings)
     if database is None or database.exists():
         tables = [
@@ -269,15 +270,17 @@ def occupied(settings: Settings, manifest: Manifest) -> tuple[str, ...]:
             for *_, name in _tables(open_catalog(settings), namespace)
         ]
         if tables:
-            found.append(f"the catalog has {len(tables)} tables, such as {tables[0]}")
+            told = f"the catalog has {len(tables)} tables, such as {tables[0]}"
+            found[told] = database is not None and home in database.parents
     if manifest.covers_data:
-        files = Storage(settings).list_stored(root_location(settings.lake_uri))
+        files = Storage(settings).list_stored(lake_root)
         if files:
-            found.append(f"the lake has {len(files)} files, such as {files[0].location}")
+            told = f"the lake has {len(files)} files, such as {files[0].location}"
+            found[told] = lake_root.startswith(f"file://{home}/")
     releases = Releases(settings.warehouse)
     if releases.current_id() is not None or releases.all():
-        found.append(f"the warehouse {settings.warehouse} has releases")
-    return tuple(found)
+        found[f"the warehouse {settings.warehouse} has releases"] = home in settings.warehouse.parents
+    return found
 
 
 def _tables(catalog: Catalog, namespace: str) -> list[tuple[str, ...]]:

@@ -53,9 +53,9 @@ class World:
         """Where its backups lie."""
         return open_place(self.settings())
 
-    def back_up(self, home: str = "state", **options: bool) -> Taken:
+    def back_up(self, home: str = "state", *, full: bool = False) -> Taken:
         """Take a backup."""
-        return take(Pipeline(self.settings(home)), self.place, **options)
+        return take(Pipeline(self.settings(home)), self.place, full=full)
 
     def seen(self, home: str = "state") -> tuple[object, ...]:
         """What every reader of a state can see: rows, accounts, quarantine, releases, the pointer's past."""

@@ -43,13 +43,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path, str(tmp_path / "backups"))
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def any_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A state whose backups go to a folder, or to the real S3."""
-    if request.param == "folder":
-        yield World(tmp_path, str(tmp_path / "backups"))
-        return
-    services: EmbeddedServices = request.getfixturevalue("services")
+@pytest.fixture
+def bucket_world(services: EmbeddedServices, tmp_path: Path) -> Iterator[World]:
+    """A state whose backups go to the real S3."""
     prefix = f"backups-{uuid.uuid4().hex}"
     made = World(tmp_path, f"s3://stations/{prefix}", {"backup": services.s3_url})
     yield made
@@ -58,8 +54,7 @@ def any_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]
             made.place.remove(file.location)
 
 
-def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was_and_goes_on(any_world: World) -> None:
-    world = any_world
+def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was_and_goes_on(world: World) -> None:
     bench, state = world.make(), world.folder / "state"
     (state / "policy.yml").write_text("roles: {}\n")
     (state / "serve" / "revoked").mkdir(parents=True)
@@ -85,7 +80,10 @@ def test_everything_local_is_destroyed_and_comes_back_elsewhere_and_where_it_was
     bench.publish([(9, "again")])
     assert bench.rows() == [(8, "next"), (9, "again")], "the next batch replaces what was restored, and adds to it"
     assert int(make_release(world.releases("elsewhere"), 3).id[1:]) > fence + 900, "no id of a lost release comes again"
-    assert world.back_up("elsewhere").index.new_files < taken.index.files, "what is the same is known by its content"
+    again = world.back_up("elsewhere").index
+    assert again.new_files < taken.index.files, "what is the same is known by its content"
+    restore(world.settings("third"), world.place, again.id)
+    assert world.seen("third") == world.seen("elsewhere"), "and what only has the same name is not taken for it"
 
 
 def test_a_file_is_copied_once_and_one_that_changed_again(world: World) -> None:
@@ -135,32 +133,35 @@ def test_what_the_lake_misses_fails_a_backup_and_says_which_file(world: World) -
     assert world.place.stored("backups") == [], "half a backup is none"
 
 
-@pytest.mark.parametrize("part", ["objects", "manifests", "backups"])
-@pytest.mark.parametrize("harm", ["flip", "missing"])
-def test_a_damaged_backup_is_refused_by_the_name_of_what_is_damaged(world: World, part: str, harm: str) -> None:
+def test_a_damaged_backup_is_refused_by_the_name_of_what_is_damaged(world: World) -> None:
     world.make()
-    taken = world.back_up()
-    manifest = read_manifest(world.place, read_index(world.place, taken.index.id), world.folder)
-    data = next(entry.object for entry in manifest.entries if "/data/" in entry.path)
-    name = {"objects": data, "manifests": taken.index.manifest_name, "backups": f"backups/{taken.index.id}.json"}[part]
-    path, whole = world.folder / "backups" / name, (world.folder / "backups" / name).read_bytes()
-    path.unlink()
-    if harm == "flip":
-        path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
-    target, wanted = world.settings("target"), name if (part, harm) != ("backups", "missing") else taken.index.id
-    refusal = UnknownName if (part, harm) == ("backups", "missing") else StateCorrupt
-    with pytest.raises(refusal, match=wanted):
-        verify(world.place, taken.index.id).raise_if_damaged(world.place)
-    with pytest.raises(refusal, match=wanted):
-        restore(target, world.place, taken.index.id)
-    if part != "objects":
-        assert not (target.home / "catalog.db").exists()
-        return
-    with pytest.raises(StateCorrupt, match="has not finished"):
-        Pipeline(target).lake.tables("raw")
-    path.write_bytes(whole)
-    restore(target, world.place, taken.index.id)
-    assert world.seen("target") == world.seen()
+    backup_id = world.back_up().index.id
+    index = read_index(world.place, backup_id)
+    entries = read_manifest(world.place, index, world.folder).entries
+    data = next(entry.object for entry in entries if "/data/" in entry.path)
+    for name in (data, index.manifest_name, f"backups/{backup_id}.json"):
+        path = world.folder / "backups" / name
+        whole = path.read_bytes()
+        for harmed in (whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], None):
+            path.unlink()
+            if harmed is not None:
+                path.write_bytes(harmed)
+            is_gone = harmed is None and name.startswith("backups/")
+            refusal, told = (UnknownName, backup_id) if is_gone else (StateCorrupt, name)
+            target = world.settings(f"target-{name.split('/')[0]}-{harmed is None}")
+            with pytest.raises(refusal, match=told):
+                verify(world.place, backup_id).raise_if_damaged(world.place)
+            with pytest.raises(refusal, match=told):
+                restore(target, world.place, backup_id)
+            assert not (target.warehouse / "current").exists()
+            path.write_bytes(whole)
+            if name == data:
+                with pytest.raises(StateCorrupt, match="has not finished"):
+                    Pipeline(target).lake.tables("raw")
+            else:
+                assert not (target.home / "catalog.db").exists(), "nothing was begun"
+    restore(world.settings("target-objects-True"), world.place, backup_id)
+    assert world.seen("target-objects-True") == world.seen(), "what was begun goes on when it is mended"
 
 
 def test_a_backup_with_a_damaged_object_is_healed_by_a_full_one(world: World) -> None:
@@ -240,6 +241,10 @@ def test_a_state_in_the_way_is_refused_and_moved_aside_only_when_asked(world: Wo
     assert world.seen() == newer
     assert len(plan(world.settings(), world.place, taken.index.id).occupied) == 3
     done = restore(world.settings(), world.place, taken.index.id, overwrite=True)
+    assert world.seen() == before
+    outside = Settings.load({}, home=world.folder / "outside", lake_uri=str(world.folder / "state" / "lake"))
+    with pytest.raises(UsageError, match=r"lies outside of .* and is not moved: the lake has"):
+        restore(outside, world.place, taken.index.id, overwrite=True)
     assert world.seen() == before
     assert done.aside is not None
     assert sorted(path.name for path in done.aside.iterdir()) == ["catalog.db", "lake", "warehouse"]
@@ -321,8 +326,8 @@ def test_of_a_lake_in_object_storage_the_metadata_are_saved_and_the_data_if_aske
 # -- retention ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_prune_keeps_the_newest_whole_and_removes_what_only_older_ones_need(any_world: World) -> None:
-    world = any_world
+def test_a_prune_keeps_the_newest_whole_and_removes_what_only_older_ones_need(bucket_world: World) -> None:
+    world = bucket_world
     bench = world.make()
     ids = [world.back_up().index.id]
     for number in range(3):
