@@ -15,7 +15,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 
@@ -74,6 +73,10 @@ class RoleShelf(Shelf):
         """See :class:`Shelf`; what the role may see."""
         return self._engine(release).shown
 
+    def on_disk(self, release: Release) -> Release:
+        """See :class:`Shelf`."""
+        return self._place.on_disk(release)
+
     def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
         return self._engine(release).connection.cursor()
 
@@ -86,10 +89,7 @@ class RoleShelf(Shelf):
             return engine
 
     def _open(self, release: Release) -> _Engine:
-        with self._place.connect(release.id) as owners:
-            row = owners.execute("SELECT path FROM duckdb_databases() WHERE database_name = 'warehouse'").fetchone()
-        if row is None or not Path(row[0]).exists():
-            raise StateCorrupt(f"Release {release.id} has no file.", remedy="roll back to another: 'penstock rollback'")
+        database = self._place.on_disk(release).database.resolve()
         connection = duckdb.connect(
             config={
                 "threads": self._threads,
@@ -101,7 +101,15 @@ class RoleShelf(Shelf):
             }
         )
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute(f"ATTACH {literal(row[0])} AS warehouse (READ_ONLY)")
+        try:
+            connection.execute(f"ATTACH {literal(str(database))} AS warehouse (READ_ONLY)")
+        except duckdb.Error as error:
+            if not database.exists():
+                raise FileNotFoundError(database) from None
+            raise StateCorrupt(
+                f"Release {release.id} cannot be opened: {error}",
+                remedy="roll back to another release: 'penstock rollback'",
+            ) from None
         tables, descriptions = describe(connection)
         shown = shown_to(connection, self._role, tables, salt=self._salt)
         for name, dataset in shown.items():

@@ -43,7 +43,13 @@ class Move:
 
 
 class Shelf(ABC):
-    """A place with releases."""
+    """A place with releases.
+
+    Attributes:
+        follow_s: how often who follows the pointer should look at it, in s.
+    """
+
+    follow_s = 0.2
 
     @abstractmethod
     def current_id(self) -> str | None:
@@ -64,6 +70,15 @@ class Shelf(ABC):
     @abstractmethod
     def moves(self) -> list[Move]:
         """Where the pointer was moved to and when, oldest first; releases that are gone included."""
+
+    @abstractmethod
+    def on_disk(self, release: Release) -> Release:
+        """The same release with the folder in which its file lies on this disk, fetched if need be.
+
+        Raises:
+            FileNotFoundError: it was removed in the meantime.
+            StateCorrupt, StoreUnavailable: it cannot be read.
+        """
 
     @abstractmethod
     def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:

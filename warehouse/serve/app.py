@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, FastAPI, Path, Query, Request
@@ -33,12 +34,13 @@ from warehouse.serve.documents import (
 from warehouse.serve.facts import Facts
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
+from warehouse.serve.guarded import run_guarded
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
 from warehouse.serve.operations import Operations
 from warehouse.serve.problems import Problem
 from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
-from warehouse.serve.sandbox import Sandbox, Statement
+from warehouse.serve.sandbox import Sandbox
 
 Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
@@ -230,15 +232,13 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
         """One SELECT of the caller's own, in a process of its own."""
         asked = asked_of(request)
         asked.question = body.sql[:4000]
-        if sandbox is None:
-            raise Problem("sql_unavailable", "Guarded SQL is not served here.", remedy="use the datasets' routes")
         kind = wanted_format(asked, form)
         loop = asyncio.get_running_loop()
         if body.release is not None:
             asked.opened = await loop.run_in_executor(threads.exports, follower.get, body.release)
-        views = {name: each.guarded() for name, each in asked.release.shown(asked.who.role).items()}
-        statement = Statement(body.sql, views, kind, head=f'"release":"{asked.release.id}",')
-        answer = await loop.run_in_executor(threads.statements, sandbox.run, asked.release.release.folder, statement)
+        head = f'"release":"{asked.release.id}",'
+        run = partial(run_guarded, sandbox, follower, asked.release, asked.who.role, body.sql, kind, head=head)
+        answer = await loop.run_in_executor(threads.statements, run)
         asked.rows = answer.rows
         return Response(answer.content, media_type=MEDIA_TYPES[kind])
 

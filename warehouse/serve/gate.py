@@ -23,13 +23,13 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 
 from common.hashing import digest
+from warehouse.serve.admission import Admission, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
 from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
-from warehouse.serve.rate import Rate
-from warehouse.serve.tokens import Principal, Tokens
+from warehouse.serve.tokens import Principal
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,12 +41,12 @@ BODY_S = 10.0
 SEND_S = 30.0
 """How long a client may take nothing of an answer, in s; then it is broken off."""
 
-_BAD_TOKENS_PER_MIN = 60
 _OPEN = {"/health", "/v1/openapi.json"}
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Asked:
@@ -60,7 +60,8 @@ class Asked:
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.principal: Principal | None = None
+        self.principal: Principal | None = scope.get("state", {}).get("principal")
+        self.door = str(scope.get("state", {}).get("door") or ("sql" if self.path == "/v1/sql" else "http"))
         self.opened: OpenRelease | None = None
         self.question = unquote(self.query.decode("latin-1"))[:4000]
         self.cacheable = False
@@ -109,13 +110,15 @@ def needed_scope(method: str, path: str) -> Scope:
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
 
+    A door of this process that has found out who asks says so in ``scope["state"]["principal"]``, and its own name for
+    the log in ``scope["state"]["door"]``; nothing that comes over a socket can.
+
     Args:
         app: the routes.
-        tokens: verifies tokens.
+        admission: lets callers in.
         follower: gives releases.
         cache: keeps answers.
         log: keeps questions.
-        requests_per_min: of one token's subject.
         threads: for what may wait.
         policy_digest: part of every ETag, since a changed policy changes answers.
     """
@@ -124,23 +127,20 @@ class Gate:
         self,
         app: Any,
         *,
-        tokens: Tokens,
+        admission: Admission,
         follower: Follower,
         cache: Cache,
         log: QueryLog,
-        requests_per_min: int,
         threads: ThreadPoolExecutor,
         policy_digest: str,
     ) -> None:
         self._app = app
-        self._tokens = tokens
+        self._admission = admission
         self._follower = follower
         self._cache = cache
         self._log = log
         self._threads = threads
         self._policy_digest = policy_digest
-        self._requests = Rate(requests_per_min)
-        self._bad_tokens = Rate(_BAD_TOKENS_PER_MIN)
         self._tags: dict[tuple[str, str], bytes] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -176,12 +176,10 @@ class Gate:
         if asked.path in _OPEN:
             await self._app(scope, receive, answer)
             return
-        asked.principal = await self._authenticate(scope, asked)
-        if not self._requests.hit(asked.principal.subject):
-            raise _too_many()
-        needed = needed_scope(asked.method, asked.path)
-        if needed not in asked.principal.scopes:
-            raise Problem("scope_missing", f"The token does not have the scope {needed}.", remedy="ask for that scope")
+        if asked.principal is None:  # else a door of this process knows who it is
+            asked.principal = await self._authenticate(scope, asked)
+        self._admission.count(asked.principal)
+        require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
         tag = self._tag(asked.opened.id, asked.principal.role)
         answer.tag = tag
@@ -209,16 +207,10 @@ class Gate:
         address = str((scope.get("client") or ("",))[0])
         if kind.lower() != "bearer" or not token:
             raise Problem("token_missing", "The request has no token.", remedy="send Authorization: Bearer <token>")
-        if self._tokens.is_kept(token):
-            return self._tokens.verify(token)
-        if self._bad_tokens.is_full(address):
-            raise _too_many()
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._tokens.verify, token.strip())
-        except Problem:
-            self._bad_tokens.hit(address)
-            raise
+        if self._admission.is_known(token):
+            return self._admission.identify(token, address)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._admission.identify, token, address)
 
     async def _release(self, asked: Asked) -> OpenRelease:
         if b"release=" in asked.query and asked.path.startswith("/v1/datasets"):
@@ -332,10 +324,6 @@ def problem_answer(problem: Problem, request_id: str) -> tuple[int, list[tuple[b
     return problem.status, headers, body
 
 
-def _too_many() -> Problem:
-    return Problem("too_many_requests", "There were too many requests.", remedy="wait a minute", retry_after_s=60)
-
-
 async def _whole_body(receive: Receive, asked: Asked) -> Receive:
     """The request's body, read here, within its size and time."""
     too_large = Problem("body_too_large", f"The body has more than {MAX_BODY_BYTES:,} bytes.", remedy="send less")
@@ -374,7 +362,7 @@ def _entry(asked: Asked) -> Entry:
         subject=who.subject if who else "",
         role=who.role if who else "",
         token_id=who.token_id if who else "",
-        door="sql" if asked.path == "/v1/sql" else "http",
+        door=asked.door,
         method=asked.method,
         path=asked.path[:500],
         question=asked.question,

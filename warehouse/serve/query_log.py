@@ -24,7 +24,7 @@ class Entry:
         at: when it came, UTC, ISO 8601.
         request_id: also sent to the caller.
         subject, role, token_id: who; empty where the token was refused.
-        door: ``http`` or ``sql``.
+        door: ``http``, ``sql`` or ``portal``.
         method, path: what was asked.
         question: the parameters, or the SQL.
         release: id of the release that answered; empty if none did.

@@ -37,13 +37,14 @@ def refused(detail: str) -> Problem:
     return Problem("sql_refused", detail, remedy=_REMEDY)
 
 
-def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[str]) -> str:
+def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[str], *, parameters: int = 0) -> str:
     """Let a statement pass, or refuse it.
 
     Args:
         connection: any connection; only its parser is used.
         sql: the text.
         datasets: names that may be read, ``table`` or ``schema.table``, in lower case.
+        parameters: how many ``?`` it must have.
 
     Returns:
         The statement alone, without what ended it.
@@ -71,9 +72,10 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[
         if document.get("error") or len(document.get("statements", ())) != 1:
             raise refused("The statement is no plain SELECT.")
         statement = document["statements"][0]
-        if statement.get("named_param_map"):
-            raise refused("The statement has parameters.")
-        _Walk({name.lower() for name in datasets}).node(statement["node"], frozenset())
+        named = {each["key"] for each in statement.get("named_param_map") or ()}
+        if named != {str(number) for number in range(1, parameters + 1)}:
+            raise refused(f"The statement has other parameters than the {parameters} that were given, written as ?.")
+        _Walk({name.lower() for name in datasets}, has_parameters=parameters > 0).node(statement["node"], frozenset())
     except (RecursionError, ValueError):
         raise refused("The statement is nested too deeply.") from None
     return _without_end(statements[0].query)
@@ -97,8 +99,9 @@ def _first_line(error: BaseException) -> str:
 class _Walk:
     """The walk of one statement."""
 
-    def __init__(self, datasets: Collection[str]) -> None:
+    def __init__(self, datasets: Collection[str], *, has_parameters: bool) -> None:
         self._datasets = datasets
+        self._has_parameters = has_parameters
 
     def node(self, node: Tree, visible: frozenset[str]) -> None:
         """A query: its common table expressions in their order, then everything else."""
@@ -167,6 +170,8 @@ class _Walk:
 
     def _expression(self, tree: Tree, visible: frozenset[str]) -> None:
         kind = tree["class"]
+        if kind == "PARAMETER" and self._has_parameters:
+            return
         if kind not in sql_allowed.EXPRESSION_CLASSES:
             raise refused(f"{_word(kind)} is not allowed.")
         if kind == "CONSTANT":
