@@ -109,8 +109,7 @@ class Front:
         if session is not None:
             scope |= {"user": session.user, "state": {**scope.get("state", {}), "session": session}}
         if self._dashboards is not None and session is not None and _is_under(scope["path"], ("/dashboards",)):
-            mounted = f"{scope.get('root_path', '')}/dashboards"
-            await self._dashboards({**scope, "root_path": mounted}, receive, send)
+            await self._dashboards(scope, receive, send)
         else:
             await self._portal(scope, receive, send)
 

@@ -35,13 +35,23 @@ def environment() -> Environment:
     )
     found.globals["style"] = f"/static/portal.css?v={hashlib.sha256(STYLE.read_bytes()).hexdigest()[:12]}"
     found.filters |= {"number": number, "moment": moment, "ago": ago, "cell": cell, "is_number": is_number}
-    found.filters |= {"first_sentence": first_sentence, "incident_title": incident_title, "table_name": table_name}
+    found.filters |= {
+        "first_sentence": first_sentence,
+        "signed": signed,
+        "incident_title": incident_title,
+        "table_name": table_name,
+    }
     return found
 
 
 def number(value: float | None) -> str:
     """A count: ``336,776``; a dash for none."""
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def signed(value: int) -> str:
+    """A difference, with its sign."""
+    return f"{value:+,}" if value else "0"
 
 
 def moment(value: str | datetime | None) -> str:
@@ -87,8 +97,8 @@ def table_name(table: str) -> str:
     return f"source/{table.rpartition('/')[2]}" if "/" in table else table.removeprefix("warehouse.")
 
 
-def cell(value: Any) -> str:
-    """A value of a dataset, as it is; long text is cut."""
+def cell(value: Any, kind: str = "") -> str:
+    """A value of a dataset of a DuckDB type, as it is; long text is cut, and an instant written for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -96,4 +106,6 @@ def cell(value: Any) -> str:
     if isinstance(value, Decimal | float):
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,f}"
     text = str(value)
+    if kind.startswith("TIMESTAMP"):
+        text = text.replace("T", " ", 1).replace(".000000", "")
     return text if len(text) <= 160 else f"{text[:160]}…"

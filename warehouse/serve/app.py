@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,53 +18,39 @@ from starlette.types import ASGIApp
 
 from warehouse.serve.answers import Threads, page, stream, wanted_format
 from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
+from warehouse.serve.description import described
 from warehouse.serve.documents import (
     EXAMPLE_PAGE,
     FORMS,
     Dataset,
     Datasets,
     Difference,
+    Filters,
+    Form,
     Health,
     Lineage,
+    Of,
     Page,
     ReleaseEntry,
     Releases,
+    Sort,
     problems,
 )
 from warehouse.serve.facts import Facts
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
+from warehouse.serve.graphql import graphql_routes
 from warehouse.serve.guarded import run_guarded
+from warehouse.serve.metric_routes import metric_routes
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
 from warehouse.serve.operations import Operations
 from warehouse.serve.problems import Problem
-from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
+from warehouse.serve.query import MAX_PAGE_ROWS, aggregate_question, rows_question
 from warehouse.serve.sandbox import Sandbox
 
 Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
-Of = Annotated[
-    str | None,
-    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
-]
-Filters = Annotated[
-    list[str] | None,
-    Query(
-        alias="filter",
-        max_length=MAX_FILTERS,
-        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
-        "(values separated by commas), starts_with, contains, is_null (true or false).",
-        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
-    ),
-]
-Sort = Annotated[
-    str | None,
-    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
-]
-Form = Annotated[
-    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
-]
 
 
 class SqlBody(BaseModel):
@@ -88,6 +74,12 @@ class _Routes(FastAPI):
         """The application inside of the gate."""
         handlers: Any = self.exception_handlers
         return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=handlers)
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
 
 
 def make_routes(
@@ -118,6 +110,8 @@ def make_routes(
     _data(app, follower, sandbox, threads)
     _releases(app, follower, threads)
     operation_routes(app, follower, facts, operations, threads)
+    graphql_routes(app, follower, facts, threads)
+    metric_routes(app, threads)
     return app
 
 
@@ -244,7 +238,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
 
 
 def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
-    @app.get("/v1/releases", response_model=Releases, tags=["releases"])
+    @app.get("/v1/releases", response_model=Releases, responses=problems(), tags=["releases"])
     async def releases(request: Request) -> Any:
         """Published releases, oldest first."""
         asked = asked_of(request)

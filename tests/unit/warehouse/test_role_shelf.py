@@ -27,7 +27,8 @@ def publish(releases: Releases, flights: int) -> None:
         connection.execute(
             "CREATE TABLE flights AS SELECT i AS flight_id, ['JFK', 'LGA'][1 + i % 2] AS origin, 'ada' AS pilot, "
             f"'N' || i AS tail FROM range({flights}) AS r(i); COMMENT ON TABLE flights IS 'Flights.'; "
-            "CREATE TABLE payroll AS SELECT 1 AS cents; CREATE SCHEMA ops; CREATE TABLE ops.ledger AS SELECT 7 AS rows_in"
+            "CREATE TABLE payroll AS SELECT 1 AS cents; CREATE SCHEMA ops; "
+            "CREATE TABLE ops.ledger AS SELECT 7 AS rows_in"
         )
     releases.seal(candidate, {})
     releases.publish(candidate)
