@@ -35,7 +35,7 @@ def _(page):
 
 @app.cell
 def _(mo, page):
-    _stages = page.rows("select distinct stage from ops.ledger order by 1")
+    _stages = page.rows("select stage from ops.ledger union select stage from ops.costs order by 1")
     _known = [] if _stages is None else _stages["stage"].to_list()
     stages = mo.ui.multiselect(options=_known, value=_known, label="Stages")
     tables = mo.ui.text(placeholder="flights", label="Table contains")

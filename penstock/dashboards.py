@@ -116,6 +116,7 @@ class DashboardsApp:
         self._salt = mask_salt(settings.home / "serve")
         self._shelves: dict[str, Shelf] = {}
         self._owners: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._managers: list[Any] = []
         self._guard = threading.Lock()
         self._door = open_door(self._shelf)
 
@@ -128,6 +129,7 @@ class DashboardsApp:
             # pages follow the reader's light or dark; create_asgi_app itself takes no configuration
             wanted = {"display": {"theme": "system"}, "ai": {}, "runtime": {"auto_instantiate": True}}
             app.state.config_manager = app.state.config_manager.with_overrides(wanted)
+            self._managers.append(app.state.session_manager)
             return app
 
         builder = marimo.create_asgi_app(quiet=True, include_code=False, session_ttl=SESSION_TTL_S)
@@ -176,8 +178,10 @@ class DashboardsApp:
             return self._shelves[role]
 
     def close(self) -> None:
-        """Pages that are still open can read no longer."""
+        """End the pages that are open. Side effects: their threads, which would keep the process alive, end too."""
         close_door(self._door)
+        for manager in self._managers:
+            manager.close_all_sessions()
 
 
 def _sessions(scope: Message) -> list[str]:

@@ -88,7 +88,7 @@ class RoleShelf(Shelf):
             return engine
 
     def _open(self, release: Release) -> _Engine:
-        database = self._place.on_disk(release).database
+        database = self._place.on_disk(release).database.resolve()
         connection = duckdb.connect(
             config={
                 "threads": self._threads,
@@ -100,7 +100,15 @@ class RoleShelf(Shelf):
             }
         )
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.execute(f"ATTACH {literal(str(database))} AS warehouse (READ_ONLY)")
+        try:
+            connection.execute(f"ATTACH {literal(str(database))} AS warehouse (READ_ONLY)")
+        except duckdb.Error as error:
+            if not database.exists():
+                raise FileNotFoundError(database) from None
+            raise StateCorrupt(
+                f"Release {release.id} cannot be opened: {error}",
+                remedy="roll back to another release: 'penstock rollback'",
+            ) from None
         tables, descriptions = describe(connection)
         shown = shown_to(connection, self._role, tables, salt=self._salt)
         for name, dataset in shown.items():
