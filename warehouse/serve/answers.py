@@ -99,20 +99,21 @@ async def in_time(pool: ThreadPoolExecutor, cursor: duckdb.DuckDBPyConnection, w
     Raises:
         Problem: ``too_slow``; ``wrong_type``, when a value does not fit its column.
     """
-    future = asyncio.get_running_loop().run_in_executor(pool, work)
+    loop = asyncio.get_running_loop()
+    too_late = loop.call_later(QUERY_S, cursor.interrupt)
     try:
-        done, _ = await asyncio.wait({future}, timeout=QUERY_S)
-        if not done:
-            cursor.interrupt()
-            await asyncio.wait({future}, timeout=QUERY_S)
-            raise Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
-        return future.result()
+        async with asyncio.timeout(2 * QUERY_S):  # where it waits for others, there is nothing to interrupt
+            return await loop.run_in_executor(pool, work)
+    except (duckdb.InterruptException, TimeoutError):
+        raise Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less") from None
     except duckdb.ConversionException as error:
         raise _wrong_type(error) from None
     except (duckdb.OutOfMemoryException, MemoryError):
         raise Problem("too_much_memory", "The question needs too much memory.", remedy="ask for less") from None
     except duckdb.OutOfRangeException:
         raise Problem("wrong_type", "A value, or a sum, is out of range.", remedy="ask for less") from None
+    finally:
+        too_late.cancel()
 
 
 def _wrong_type(error: duckdb.Error) -> Problem:

@@ -11,6 +11,7 @@ and an answer from the cache costs no routing. A request holds one release from 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -52,10 +53,10 @@ Send = Callable[[Message], Awaitable[None]]
 class Asked:
     """One request on its way: what is known of it so far, for the route and the log."""
 
-    def __init__(self, scope: Message) -> None:
+    def __init__(self, scope: Message, request_id: str) -> None:
         self.started = time.perf_counter()
         self.at = now()
-        self.id = uuid.uuid4().hex
+        self.id = request_id
         self.method = str(scope["method"])
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
@@ -145,6 +146,10 @@ class Gate:
         self._threads = threads
         self._policy_digest = policy_digest
         self._tags: dict[tuple[str, str], bytes] = {}
+        self._prefix, self._numbers = (
+            uuid.uuid4().hex[:22],
+            itertools.count(),
+        )  # one random number a server, not a request
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request; the life of the server passes through; websockets are refused."""
@@ -154,7 +159,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Asked(scope)
+        asked = Asked(scope, f"{self._prefix}{next(self._numbers):010x}")
         scope.setdefault("state", {})["asked"] = asked
         answer = _Answer(asked, scope, send)
         try:

@@ -12,7 +12,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class QueryLog:
 
     def write(self, entry: Entry) -> None:
         """Append one entry. Side effects: one write to the file of its day."""
-        line = json.dumps(asdict(entry), ensure_ascii=True).encode() + b"\n"
+        line = json.dumps(vars(entry), ensure_ascii=True).encode() + b"\n"
         day = entry.at[:10]
         with self._guard:
             if day != self._day:
