@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -102,18 +103,35 @@ async def in_time(pool: ThreadPoolExecutor, cursor: duckdb.DuckDBPyConnection, w
     loop = asyncio.get_running_loop()
     too_late = loop.call_later(QUERY_S, cursor.interrupt)
     try:
-        async with asyncio.timeout(2 * QUERY_S):  # where it waits for others, there is nothing to interrupt
-            return await loop.run_in_executor(pool, work)
+        with told():
+            async with asyncio.timeout(2 * QUERY_S):  # where it waits for others, there is nothing to interrupt
+                return await loop.run_in_executor(pool, work)
     except (duckdb.InterruptException, TimeoutError):
-        raise Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less") from None
+        raise too_slow() from None
+    finally:
+        too_late.cancel()
+
+
+def too_slow() -> Problem:
+    """The problem of a step that took too long."""
+    return Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell the caller of a question what DuckDB says of it.
+
+    Raises:
+        Problem: ``wrong_type``, ``too_much_memory``.
+    """
+    try:
+        yield
     except duckdb.ConversionException as error:
         raise _wrong_type(error) from None
     except (duckdb.OutOfMemoryException, MemoryError):
         raise Problem("too_much_memory", "The question needs too much memory.", remedy="ask for less") from None
     except duckdb.OutOfRangeException:
         raise Problem("wrong_type", "A value, or a sum, is out of range.", remedy="ask for less") from None
-    finally:
-        too_late.cancel()
 
 
 def _wrong_type(error: duckdb.Error) -> Problem:

@@ -48,6 +48,7 @@ _OPEN = {"/health", "/v1/openapi.json"}
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Asked:
@@ -61,7 +62,9 @@ class Asked:
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.principal: Principal | None = None
+        self.principal: Principal | None = scope.get("state", {}).get("principal")
+        own = {"/v1/sql": "sql", _GRAPHQL: "graphql"}.get(self.path, "http")
+        self.door = str(scope.get("state", {}).get("door") or own)
         self.opened: OpenRelease | None = None
         self.question = unquote(self.query.decode("latin-1"))[:4000]
         self.cacheable = False
@@ -116,6 +119,9 @@ def needed_scope(method: str, path: str) -> Scope:
 
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
+
+    A door of this process that has found out who asks says so in ``scope["state"]["principal"]``, and its own name for
+    the log in ``scope["state"]["door"]``; nothing that comes over a socket can.
 
     Args:
         app: the routes.
@@ -184,7 +190,8 @@ class Gate:
         if asked.path in _OPEN:
             await self._app(scope, receive, answer)
             return
-        asked.principal = await self._authenticate(scope, asked)
+        if asked.principal is None:  # else a door of this process knows who it is
+            asked.principal = await self._authenticate(scope, asked)
         self._admission.count(asked.principal)
         require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
@@ -383,7 +390,7 @@ def _entry(asked: Asked) -> Entry:
         subject=who.subject if who else "",
         role=who.role if who else "",
         token_id=who.token_id if who else "",
-        door={"/v1/sql": "sql", _GRAPHQL: "graphql"}.get(asked.path, "http"),
+        door=asked.door,
         method=asked.method,
         path=asked.path[:500],
         question=asked.question,

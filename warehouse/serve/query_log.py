@@ -26,7 +26,7 @@ class Entry:
         at: when it came, UTC, ISO 8601.
         request_id: also sent to the caller.
         subject, role, token_id: who; empty where the token was refused.
-        door: ``http``, ``graphql`` or ``sql``.
+        door: ``http``, ``graphql``, ``sql``, ``portal`` or ``flight``.
         method, path: what was asked.
         question: the parameters, the SQL, or the GraphQL document.
         release: id of the release that answered; empty if none did.

@@ -32,11 +32,11 @@ from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
 from warehouse.serve.operations import Operations
-from warehouse.serve.policy import load_policy
+from warehouse.serve.policy import load_policy, mask_salt
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Tokens
 from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
@@ -97,22 +97,21 @@ class Service:
         self, options: ServerOptions, facts: Facts | None = None, operations: Operations | None = None
     ) -> None:
         policy = load_policy(options.policy)
-        self.admission = Admission(
-            Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
-            requests_per_min=options.requests_per_min,
+        self.options = options
+        self.policy = policy
+        self.issuer = LocalIssuer(options.state)
+        self.tokens = Tokens(
+            policy,
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
         )
-        salt_path = options.state / "mask.key"
-        write_private_once(salt_path, os.urandom(16).hex())
+        self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
         self.follower = Follower(
             options.releases or Releases(options.warehouse),
             policy,
-            salt=salt_path.read_text(),
+            salt=mask_salt(options.state),
             memory_limit_mb=options.memory_limit_mb,
             threads=options.threads,
         )
@@ -199,7 +198,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -207,6 +206,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
+        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -217,7 +217,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            service.app,
+            app or service.app,
             http=Patient,
             loop="auto",
             lifespan="off",
