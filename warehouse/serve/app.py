@@ -38,6 +38,7 @@ from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
 from warehouse.serve.graphql import graphql_routes
 from warehouse.serve.guarded import run_guarded
+from warehouse.serve.kept_pages import KeptPages
 from warehouse.serve.metric_routes import metric_routes
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
@@ -111,6 +112,8 @@ def make_routes(
 
 
 def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -> None:
+    pages = KeptPages()
+
     async def known(name: str) -> Any:
         return await asyncio.get_running_loop().run_in_executor(threads.exports, facts.dataset, name)
 
@@ -123,16 +126,28 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
     async def datasets(request: Request, release: Of = None) -> Any:  # noqa: ARG001 - taken by the gate
         """Every dataset that the caller's role may see."""
         asked = asked_of(request)
-        shown = asked.release.shown(asked.who.role)
-        entries = [dataset_entry(asked.release, each, await known(name)) for name, each in sorted(shown.items())]
-        return {"release": asked.release.id, "datasets": entries}
+        opened, role = asked.release, asked.who.role
+
+        async def make() -> dict[str, Any]:
+            shown = sorted(opened.shown(role).items())
+            return {
+                "release": opened.id,
+                "datasets": [dataset_entry(opened, each, await known(name)) for name, each in shown],
+            }
+
+        return await pages.get((opened.id, role, "datasets"), Datasets, make)
 
     @app.get("/v1/datasets/{name}", response_model=Dataset, responses=problems(404), tags=["catalog"])
     async def dataset(request: Request, name: Name, release: Of = None) -> Any:  # noqa: ARG001 - as above
         """One dataset: columns, owners, freshness, quality."""
         asked = asked_of(request)
-        shown = asked.release.dataset(asked.who.role, name)
-        return dataset_entry(asked.release, shown, await known(shown.name))
+        opened, role = asked.release, asked.who.role
+        shown = opened.dataset(role, name)
+
+        async def make() -> dict[str, Any]:
+            return dataset_entry(opened, shown, await known(shown.name))
+
+        return await pages.get((opened.id, role, "dataset", shown.name), Dataset, make)
 
     @app.get("/v1/datasets/{name}/lineage", response_model=Lineage, responses=problems(404), tags=["catalog"])
     async def lineage(request: Request, name: Name) -> Any:

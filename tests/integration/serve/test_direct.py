@@ -1,4 +1,4 @@
-"""The direct way to rows and aggregates answers as the framework's own; and a query that takes too long is ended."""
+"""What is made fast answers as before: the direct way to rows, kept pages of the catalog, the end of slow queries."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 
 from tests.integration.serve.served import Response, Served
 from warehouse.serve import answers, data_routes
+from warehouse.serve.documents import Health
+from warehouse.serve.kept_pages import KEPT_S, KeptPages
 from warehouse.serve.problems import Problem
 
 QUESTIONS = (
@@ -50,6 +52,28 @@ def test_the_direct_way_answers_as_the_framework_does(
     assert {found[0] for found in direct} == {200, 400, 404}
     monkeypatch.setattr(data_routes, "MAX_NAME", 0)
     assert dict(zip(QUESTIONS, ask(start()), strict=True)) == dict(zip(QUESTIONS, direct, strict=True))
+
+
+def test_a_page_of_the_catalog_is_kept_for_a_moment_for_its_role_and_release_alone() -> None:
+    now, made = [100.0], list[str]()
+    pages = KeptPages(lambda: now[0])
+
+    async def ask(release: str, role: str) -> bytes:
+        async def make() -> dict[str, str]:
+            made.append(role)
+            return {"status": "ok", "release": f"{release} {role} {now[0]:g}"}
+
+        return bytes((await pages.get((release, role), Health, make)).body)
+
+    async def go() -> list[bytes]:
+        first = [await ask("r1", "a"), await ask("r1", "b"), await ask("r2", "a"), await ask("r1", "a")]
+        now[0] += KEPT_S
+        return [*first, await ask("r1", "a")]
+
+    answers_given = asyncio.run(go())
+    assert made == ["a", "b", "a", "a"]
+    assert answers_given[3] == answers_given[0]
+    assert len(set(answers_given)) == 4
 
 
 def test_a_query_that_takes_too_long_is_ended_and_so_is_one_that_waits_for_others(
