@@ -24,10 +24,9 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 
 from common.hashing import digest
-from warehouse.serve.admission import Admission, require
+from warehouse.serve.admission import Admission, needed_scope, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
-from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
 from warehouse.serve.tokens import Principal
@@ -105,16 +104,6 @@ def asked_of(request: Request) -> Asked:
     """What the gate knows of a request."""
     asked: Asked = request.scope["state"]["asked"]
     return asked
-
-
-def needed_scope(method: str, path: str) -> Scope:
-    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
-    published; else ``read``.
-    """
-    if path == "/v1/sql":
-        return "sql"
-    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
-    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
 
 
 class Gate:
