@@ -197,7 +197,8 @@ def _check_accounts(pipeline: Pipeline, pins: Mapping[str, PinnedTable], tables:
 def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
     """Bring ``ops.*`` of the lake in step and copy them into a candidate; rows by table.
 
-    They are copied whole: a table that is written once a batch stays small, and a release needs no lake to be read.
+    They are copied whole: a table that is written once a batch stays small, and a release needs no lake to be read. Of
+    queries only the newest, and not what was asked: a release is read by more people than the lake.
     """
     record(pipeline)
     counts = {}
@@ -206,11 +207,12 @@ def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS warehouse.{OPS}")
         for ops in OPS_TABLES:
             name = f"warehouse.{OPS}.{identifier(ops.table.name)}"
-            ordered = f"SELECT * EXCLUDE (month) FROM {ops_relation(pipeline.lake, ops)} ORDER BY ALL"
+            chosen = f"{ops_relation(pipeline.lake, ops)} WHERE {ops.copied}"
+            ordered = f"SELECT * EXCLUDE ({', '.join(ops.withheld)}) FROM {chosen} ORDER BY ALL"
             row = connection.execute(f"CREATE OR REPLACE TABLE {name} AS {ordered}").fetchone()
             counts[str(ops.table)] = int(row[0]) if row else 0
             connection.execute(f"COMMENT ON TABLE {name} IS {literal(ops.description)}")
-            for column in ops.columns[1:]:
+            for column in (each for each in ops.columns if each.name not in ops.withheld):
                 comment = f"{name}.{identifier(column.name)} IS {literal(column.description)}"
                 connection.execute(f"COMMENT ON COLUMN {comment}")
     return counts

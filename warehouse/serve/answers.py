@@ -100,14 +100,16 @@ async def in_time(pool: ThreadPoolExecutor, cursor: duckdb.DuckDBPyConnection, w
     Raises:
         Problem: ``too_slow``; ``wrong_type``, when a value does not fit its column.
     """
-    future = asyncio.get_running_loop().run_in_executor(pool, work)
-    with told():
-        done, _ = await asyncio.wait({future}, timeout=QUERY_S)
-        if not done:
-            cursor.interrupt()
-            await asyncio.wait({future}, timeout=QUERY_S)
-            raise too_slow()
-        return future.result()
+    loop = asyncio.get_running_loop()
+    too_late = loop.call_later(QUERY_S, cursor.interrupt)
+    try:
+        with told():
+            async with asyncio.timeout(2 * QUERY_S):  # where it waits for others, there is nothing to interrupt
+                return await loop.run_in_executor(pool, work)
+    except (duckdb.InterruptException, TimeoutError):
+        raise too_slow() from None
+    finally:
+        too_late.cancel()
 
 
 def too_slow() -> Problem:

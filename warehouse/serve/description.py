@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from warehouse.serve.gate import needed_scope
+from warehouse.serve.admission import needed_scope
 
 _AT = "2026-11-26T06:12:44.000000+00:00"
 _MART = "mart_daily_route_performance"

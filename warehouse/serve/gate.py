@@ -11,6 +11,7 @@ and an answer from the cache costs no routing. A request holds one release from 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -23,10 +24,9 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 
 from common.hashing import digest
-from warehouse.serve.admission import Admission, require
+from warehouse.serve.admission import Admission, needed_scope, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
-from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
 from warehouse.serve.tokens import Principal
@@ -53,10 +53,10 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 class Asked:
     """One request on its way: what is known of it so far, for the route and the log."""
 
-    def __init__(self, scope: Message) -> None:
+    def __init__(self, scope: Message, request_id: str) -> None:
         self.started = time.perf_counter()
         self.at = now()
-        self.id = uuid.uuid4().hex
+        self.id = request_id
         self.method = str(scope["method"])
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
@@ -106,16 +106,6 @@ def asked_of(request: Request) -> Asked:
     return asked
 
 
-def needed_scope(method: str, path: str) -> Scope:
-    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
-    published; else ``read``.
-    """
-    if path == "/v1/sql":
-        return "sql"
-    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
-    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
-
-
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
 
@@ -151,6 +141,10 @@ class Gate:
         self._threads = threads
         self._policy_digest = policy_digest
         self._tags: dict[tuple[str, str], bytes] = {}
+        self._prefix, self._numbers = (
+            uuid.uuid4().hex[:22],
+            itertools.count(),
+        )  # one random number a server, not a request
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request; the life of the server passes through; websockets are refused."""
@@ -160,7 +154,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Asked(scope)
+        asked = Asked(scope, f"{self._prefix}{next(self._numbers):010x}")
         scope.setdefault("state", {})["asked"] = asked
         answer = _Answer(asked, scope, send)
         try:

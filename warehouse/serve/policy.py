@@ -37,6 +37,9 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ROW = "_row"
 """Name under which a SELECT for paging gives the number of a row."""
 
+NAMED_ONLY = frozenset({"ops.queries"})
+"""Datasets that ``*`` does not mean: what people ask is shown only to whom somebody decided to show it."""
+
 _REMEDY = "write it as docs/policy.md says"
 
 
@@ -58,7 +61,7 @@ class Role(BaseModel):
 
     scopes: tuple[Scope, ...] = Field(default=("read",), description="The most that a token of this role may do.")
     datasets: Mapping[_Name, DatasetRule] = Field(
-        default_factory=dict, description="By name; '*' is every dataset that is not named."
+        default_factory=dict, description="By name; '*' is every dataset that is not named, ops.queries aside."
     )
 
 
@@ -172,7 +175,7 @@ def shown_to(
     """
     found = {}
     for name, table in tables.items():
-        rule = role.datasets.get(name) or role.datasets.get("*")
+        rule = role.datasets.get(name) or (None if name in NAMED_ONLY else role.datasets.get("*"))
         if rule is None:
             continue
         try:

@@ -107,6 +107,8 @@ def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
             "FROM range(100) AS r(i)"
         )
         connection.execute(f"CREATE TABLE payroll AS SELECT '{CANARY}' AS word, {number} AS version")
+        connection.execute("CREATE SCHEMA ops")
+        connection.execute(f"CREATE TABLE ops.queries AS SELECT '{CANARY}' AS subject")
         if big_rows:
             connection.execute(f"CREATE TABLE big AS SELECT repeat('x', 1000) AS x FROM range({big_rows})")
         connection.execute('CREATE TABLE notes ("=text" VARCHAR, amount INTEGER, ratio DOUBLE)')
