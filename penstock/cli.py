@@ -21,6 +21,7 @@ from common import interrupts, logs, work
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
+    cli_backup,
     cli_bi,
     cli_incidents,
     cli_lineage,
@@ -57,6 +58,7 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_backup.backup_app, name="backup")
 app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
@@ -67,6 +69,7 @@ for command in (
     *cli_services.COMMANDS,
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
+    *cli_backup.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,

@@ -25,8 +25,7 @@ from common.settings import Settings
 from penstock.page_readers import MARK, close_door, mark, open_door
 from warehouse.role_shelf import RoleShelf
 from warehouse.serve.gate import Message, Receive, Send
-from warehouse.serve.policy import Policy, load_policy
-from warehouse.serve.tokens import mask_salt
+from warehouse.serve.policy import Policy, load_policy, mask_salt
 from warehouse.shelf import Shelf
 from warehouse.stored import shelf_of
 

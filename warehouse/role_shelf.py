@@ -70,6 +70,10 @@ class RoleShelf(Shelf):
         """See :class:`Shelf`."""
         return self._place.moves()
 
+    def on_disk(self, release: Release) -> Release:
+        """See :class:`Shelf`."""
+        return self._place.on_disk(release)
+
     def shown(self, release: Release, connection: duckdb.DuckDBPyConnection) -> Mapping[str, Shown]:  # noqa: ARG002
         """See :class:`Shelf`; what the role may see."""
         return self._engine(release).shown

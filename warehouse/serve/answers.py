@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,13 +101,29 @@ async def in_time(pool: ThreadPoolExecutor, cursor: duckdb.DuckDBPyConnection, w
         Problem: ``too_slow``; ``wrong_type``, when a value does not fit its column.
     """
     future = asyncio.get_running_loop().run_in_executor(pool, work)
-    try:
+    with told():
         done, _ = await asyncio.wait({future}, timeout=QUERY_S)
         if not done:
             cursor.interrupt()
             await asyncio.wait({future}, timeout=QUERY_S)
-            raise Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
+            raise too_slow()
         return future.result()
+
+
+def too_slow() -> Problem:
+    """The problem of a step that took too long."""
+    return Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell the caller of a question what DuckDB says of it.
+
+    Raises:
+        Problem: ``wrong_type``, ``too_much_memory``.
+    """
+    try:
+        yield
     except duckdb.ConversionException as error:
         raise _wrong_type(error) from None
     except (duckdb.OutOfMemoryException, MemoryError):

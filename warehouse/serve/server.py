@@ -32,11 +32,11 @@ from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
 from warehouse.serve.operations import Operations
-from warehouse.serve.policy import load_policy
+from warehouse.serve.policy import load_policy, mask_salt
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, mask_salt
+from warehouse.serve.tokens import LocalIssuer, Tokens
 from warehouse.shelf import Shelf
 
 HEAD_S = 10.0

@@ -176,7 +176,11 @@ def options_of(folder: Path, **changed: Any) -> ServerOptions:
 
 def serve(folder: Path, *, facts: Facts | None = None, operations: Operations | None = None, **changed: Any) -> Served:
     """A service over a folder with a published warehouse; close it."""
-    service = Service(options_of(folder, **changed), facts or Told(), operations)
+    return served_by(Service(options_of(folder, **changed), facts or Told(), operations), folder)
+
+
+def served_by(service: Service, folder: Path) -> Served:
+    """A service whose state is in a folder, and tokens of each role."""
     issuer = LocalIssuer(folder / "serve")
     tokens = {
         role: issuer.issue(role, ["read", "sql"], subject=role, audience="penstock", expires_in_s=3600)[0]
