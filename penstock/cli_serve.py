@@ -30,6 +30,8 @@ def serve(
 
     from common.errors import UsageError
     from common.settings import Settings
+    from penstock.dashboards import dashboards_app
+    from penstock.front import front
     from penstock.operations import PipelineOperations
     from penstock.serve import PipelineFacts, server_options
     from penstock.serve_doors import Wanted, open_doors
@@ -44,16 +46,21 @@ def serve(
             opened.callback(signal.signal, number, signal.getsignal(number))
         service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
         opened.callback(service.close)
+        charts = dashboards_app(settings, policy=service.policy) if settings.dashboards.is_dir() else None
+        if charts is not None:
+            opened.callback(charts.close)
+        web = front(service, settings, dashboards=charts)
         lines = open_doors(service, settings, wanted, opened)
 
         def ready(address: str) -> None:
             say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
+            say(f"Portal:      {address}/ (sign in with a token: penstock token issue)")
             for line in lines:
                 say(line)
             say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")
 
         try:
-            run(service, host=host, port=port, ready=ready)
+            run(service, host=host, port=port, ready=ready, app=web)
         except OSError as error:
             raise UsageError(
                 f"{host}:{port} cannot be listened on: {error.strerror}.", remedy="use another port"

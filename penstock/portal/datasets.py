@@ -123,7 +123,7 @@ class Datasets:
             dashboards=self._charts.of(name),
             failed=_failed(dataset, history, release),
             history=history,
-            snippets=snippets(dataset, request, asked, self._portal.settings),
+            snippets=snippets(dataset, request, asked, self._portal.settings, session.principal.role),
         )
 
     async def download(self, request: Request) -> Response:
