@@ -10,11 +10,12 @@ PROVE_DAYS ?= 360
 CELERY_DAYS ?= 14
 MOVES ?= 1000
 COMMIT ?= HEAD
+FOLDER ?= screenshots
 
 .PHONY: help install demo up down test lint format lock freeze-state ledger-check \
 	prove-backfill prove-celery prove-readers bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
-	bench-sandbox bench-telemetry sbom licences audit clean
+	bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +67,9 @@ prove-celery: $(INSTALLED) ## Days through CeleryExecutor on hosts of their own,
 
 prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
 	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
+
+screenshots: $(INSTALLED) ## A picture of every page, light, dark and as narrow as a telephone (FOLDER=screenshots)
+	@$(BIN)/python -m tests.browser.screenshots $(FOLDER)
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

@@ -102,7 +102,7 @@ class Portal:
         return HTMLResponse(text, status)
 
     def _links(self) -> list[tuple[str, str]]:
-        dashboards = [("/dashboards", "Dashboards")] if self.has_dashboards else []
+        dashboards = [("/dashboards/", "Dashboards")] if self.has_dashboards else []
         work = [
             ("/releases", "Releases"),
             ("/runs", "Runs"),

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from penstock.portal.base import Portal
+from penstock.portal.charts import Charts
 from penstock.portal.door import Door
 from penstock.portal.questions import OPERATORS, PAGE_ROWS, Asked
 from penstock.portal.sessions import Session
@@ -33,10 +34,12 @@ class Datasets:
 
     Args:
         portal: what pages are made from.
+        charts: know which dashboards show a dataset.
     """
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, portal: Portal, charts: Charts) -> None:
         self._portal = portal
+        self._charts = charts
 
     def routes(self) -> list[Route]:
         """Its routes."""
@@ -117,9 +120,10 @@ class Datasets:
                 for form, label in FORMATS.items()
             },
             lineage=lineage,
+            dashboards=self._charts.of(name),
             failed=_failed(dataset, history, release),
             history=history,
-            snippets=snippets(dataset, request, asked, self._portal.settings),
+            snippets=snippets(dataset, request, asked, self._portal.settings, session.principal.role),
         )
 
     async def download(self, request: Request) -> Response:

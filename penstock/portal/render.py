@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+-]+)+/([\w.@+-]+)")
 NOTHING = "\N{EN DASH}"
 """Stands where there is no value."""
 
@@ -41,6 +43,7 @@ def environment() -> Environment:
         "incident_title": incident_title,
         "table_name": table_name,
     }
+    found.filters |= {"without_folders": without_folders}
     return found
 
 
@@ -90,6 +93,11 @@ def first_sentence(text: str) -> str:
 def incident_title(incident: Mapping[str, Any]) -> str:
     """What is wrong, in a line; without the scope operate only of what kind it is, and where."""
     return incident["subject"] or f"{incident['kind']}: {', '.join(incident['tables'] or incident['affected'])}"
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of this machine: of a path its last part is left."""
+    return _PATH.sub(r"\1", text)
 
 
 def table_name(table: str) -> str:

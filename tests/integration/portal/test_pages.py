@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Any
@@ -272,6 +274,32 @@ def test_what_data_and_descriptions_say_is_text_and_never_markup(start: Callable
             assert "onerror=alert" not in re.sub(r"&lt;img src=x onerror=alert", "", text), path
             assert "49" not in re.sub(r"[0-9a-f]{12}|\d{2}:\d{2}", "", text) or hostile not in text, path
     assert Page(web.signed_in("admin").get("/").text).text.count("<script>") == 1
+
+
+@pytest.mark.parametrize("dataset", ["routes", "notes"])
+def test_texts_to_copy_are_answered_as_they_stand(web: Web, dataset: str) -> None:
+    browser = web.signed_in("admin")
+    page = browser.get(f"/datasets/{dataset}").text
+    texts = re.findall(r"<summary>([^<]+)</summary>\s*(?:<p[^>]*>[^<]*</p>)?\s*<pre[^>]*><code>([^<]*)</code>", page)
+    doors = {door: html.unescape(text) for door, text in texts}
+    headers = {"Authorization": f"Bearer {web.token('admin')[0]}", "Content-Type": "application/json"}
+
+    def asked(door: str) -> Any:
+        words = [word for word in shlex.split(doors[door].replace("\\\n", "")) if word != "\n"]
+        [address] = [word for word in words if word.startswith(ORIGIN)]
+        body = words[words.index("-d") + 1] if "-d" in words else None
+        answer = web.browser().client.request("POST" if body else "GET", address, content=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    assert len(asked("HTTP").text.splitlines()) > 10
+    assert len(asked("SQL over HTTP").json()["rows"]) == 10
+    assert len(asked("GraphQL").json()["data"]["dataset"]["rows"]["rows"]) == 10
+    releases = Releases(web.warehouse)
+    for door in ("Python", "Arrow Flight SQL"):
+        compile(doors[door], door, "exec")
+    with releases.connect("current") as connection:
+        assert len(connection.execute(doors["SQL file"]).fetchall()) == 10
 
 
 # -- releases ----------------------------------------------------------------------------------------------------------

@@ -18,8 +18,6 @@ from warehouse.serve.gate import Message, Receive, Send
 from warehouse.serve.server import Service
 from warehouse.serve.tokens import LocalIssuer
 
-ORIGIN = "http://testserver"
-
 
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
     """Dashboards of a test: say who asks, over HTTP and over a websocket for as long as that lives."""
@@ -32,6 +30,10 @@ async def echo(scope: Message, receive: Receive, send: Send) -> None:
     while (message := await receive())["type"] != "websocket.disconnect":
         if message["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": said})
+
+
+ORIGIN = str(TestClient(echo).base_url).rstrip("/")
+"""Where the test client finds a server; its websockets know no other place."""
 
 
 @dataclass
