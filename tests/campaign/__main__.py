@@ -3,7 +3,7 @@
 Each trial is a JSON line in the campaign's folder as soon as it is done. A job that ended is not run again for the
 same commit and seed: whoever was interrupted goes on by the same command. Exit code 1 if a trial found a defect.
 
-Usage: ``python -m tests.campaign [--quick] [--faults 1,24] [--jobs 2] [--seed 1] [--limit-s 0] [--to FOLDER] [--again]``
+Usage: ``python -m tests.campaign [--quick] [--faults 1,24] [--jobs 2] [--seed 1] [--limit-s 0] [--again]``
 """
 
 from __future__ import annotations
