@@ -30,6 +30,7 @@ from tests.campaign.trial import Trial
 from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
 from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
+from tests.integration.penstock.test_killed_backups import TRIALS as backup_trials  # noqa: N811
 from tests.integration.penstock.test_killed_maintenance import TRIALS as maintenance_trials  # noqa: N811
 from tests.integration.warehouse.test_doors import TRIALS as door_trials  # noqa: N811
 
@@ -37,7 +38,8 @@ COMMIT = next(stage for stage in STAGES if stage.name == "commit")
 
 
 def test_every_point_there_is_has_a_trial() -> None:
-    elsewhere = (*versions_trials, *replay_trials, *incidents_trials, *door_trials, *maintenance_trials)
+    tables = (versions_trials, replay_trials, incidents_trials, door_trials, maintenance_trials, backup_trials)
+    elsewhere = [trial for trials in tables for trial in trials]
     found = {point for stage in STAGES for point in stage.points} | {point for point, _ in elsewhere}
     assert found == set(POINTS)
 
