@@ -44,6 +44,7 @@ FAULTS = (
             f"{_INGESTION}/test_killed_row_versions.py",
             f"{_PENSTOCK}/test_killed_maintenance.py::"
             "test_maintenance_killed_at_any_point_changes_nothing_that_is_seen_and_its_rerun_ends_as_if_undisturbed",
+            f"{_PENSTOCK}/test_killed_backups.py",
             f"{_PENSTOCK}/test_records.py::test_a_sync_killed_at_any_commit_is_made_good_by_the_next_one",
             f"{_PENSTOCK}/test_incidents.py::"
             "test_a_look_killed_at_any_commit_is_made_good_and_its_message_comes_at_least_once",
@@ -225,6 +226,7 @@ FAULTS = (
         "Secrets in logs, errors, XCom, manifests, lineage, answers, process lists",
         "Canaries planted wherever a secret may stand are found nowhere.",
         (
+            "tests/security/test_canaries.py",
             f"{_PENSTOCK}/test_telemetry.py::test_no_secret_is_in_anything_that_is_told",
             f"{_PENSTOCK}/test_lineage.py::test_no_secret_of_a_connection_is_told",
             "tests/integration/test_embedded_services.py::test_no_secret_is_in_a_command_line_a_log_or_a_repr",
@@ -330,6 +332,12 @@ FAULTS = (
         "R3",
         "A dependency is not what was locked",
         "The install refuses it by its hash.",
+        (
+            "tests/architecture/test_supply_chain.py::test_every_locked_package_has_its_hashes",
+            "tests/architecture/test_supply_chain.py::test_everything_that_installs_asks_for_the_hashes",
+            "tests/architecture/test_supply_chain.py::"
+            "test_a_wheel_that_was_changed_after_locking_is_refused_and_nothing_is_installed",
+        ),
     ),
 )
 """Every fault, in order."""
