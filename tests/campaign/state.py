@@ -227,7 +227,12 @@ class World:
                     named |= {entry.data_file.file_path.removeprefix("file://") for entry in entries}
         lake = [path for path in Path(self.settings.lake_uri).rglob("*.parquet") if str(path) not in named]
         warehouse = self.settings.warehouse
-        candidates = [*(warehouse / "candidates").rglob("*"), *warehouse.glob(".current.*"), *warehouse.glob("*.held")]
+        # A sealed candidate waits for its publish, and is the result of a build; any other is what a dead one has left.
+        sealed = max(warehouse.glob("candidates/*/manifest.json"), default=None)
+        candidates = [
+            path for path in warehouse.glob("candidates/**/*") if not sealed or sealed.parent not in path.parents
+        ]
+        candidates += [*warehouse.glob(".current.*"), *warehouse.glob("*.held")]
         hidden = [*(warehouse / "releases").glob(".*/**/*"), *self.home.glob("extracts/**/*.json")]
         scratch = [path for path in self.home.glob("tmp/**/*") if "dbt" not in str(path.relative_to(self.home))]
         return [path for path in (*lake, *candidates, *hidden, *scratch) if path.is_file() or path.is_symlink()]
