@@ -11,9 +11,13 @@ CELERY_DAYS ?= 14
 MOVES ?= 1000
 COMMIT ?= HEAD
 FOLDER ?= screenshots
+FAULTS ?=
+JOBS ?= 2
+SEED ?= 1
+LIMIT_S ?= 0
 
-.PHONY: help install demo up down test lint format lock freeze-state ledger-check \
-	prove-backfill prove-celery prove-readers bench \
+.PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+	prove-celery prove-readers bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
@@ -42,6 +46,13 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 
 test: $(INSTALLED) ## All tests, on real services
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour; FAULTS=1,24 JOBS=2 SEED=1)
+	@$(BIN)/python -m tests.campaign --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --limit-s $(LIMIT_S) && failed=0 || failed=1; \
+		$(BIN)/python -m tests.campaign.report && exit $$failed
+
+faults-quick: $(INSTALLED) ## A sample of every fault (5 minutes)
+	@$(BIN)/python -m tests.campaign --quick --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --to .faults/quick
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 	@$(BIN)/ruff check .
