@@ -21,6 +21,7 @@ from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchTableError,
     TableAlreadyExistsError,
+    ValidationError,
 )
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestFile
@@ -29,6 +30,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
+from common.disk import disk_full, is_disk_full
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName, located
 from common.settings import Settings
 from lake.engine import lake_credentials
@@ -95,6 +97,8 @@ def open_catalog(settings: Settings) -> Catalog:
         try:
             return load_catalog("penstock", **properties)
         except Exception as error:  # noqa: BLE001 - any driver's; rebuilt without credentials
+            if is_disk_full(error):
+                raise disk_full(error, settings.home) from None
             failure = error
     raise StoreUnavailable(
         f"The Iceberg catalog at {parts.scheme}://{parts.hostname or parts.path} does not answer "
@@ -122,6 +126,8 @@ def ensure_table(
         except TableAlreadyExistsError:
             continue  # two first runs at once: the other one made it
         except (CommitFailedException, StoreUnavailable, OSError) as error:
+            if is_disk_full(error):
+                raise disk_full(error, settings.home) from None
             failure = error
         time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter, not a secret
     raise StoreUnavailable(
@@ -165,7 +171,7 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
         except (OSError, StoreUnavailable) as error:
             failure = error
             break
-        except ValueError as error:  # not JSON, or not what Iceberg means by a table
+        except (ValueError, ValidationError) as error:  # not JSON, or not what Iceberg means by a table
             raise _damaged(f"its metadata is damaged ({type(error).__name__})", str(table)) from None
     if isinstance(failure, FileNotFoundError):
         raise _damaged(f"its metadata is missing: {failure}", str(table))

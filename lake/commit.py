@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Self
 
 from pyiceberg.catalog import Catalog
@@ -31,12 +32,13 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.typedef import Record
 
+from common.disk import disk_full, is_disk_full
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
 from lake.footers import statistics
 from lake.parquet_footer import read_footer
-from lake.paths import TableId
+from lake.paths import TableId, engine_path
 from lake.remembering import LeanTransaction
 
 _LOG = logging.getLogger(__name__)
@@ -160,7 +162,8 @@ def change_partitions(
 
     Raises:
         CommitConflict: other writers won every attempt; the work has not landed.
-        StateCorrupt: one of the files is not there; nothing has landed.
+        StateCorrupt: one of the files is not there, or the table's own metadata cannot be read; nothing has landed.
+        DiskFull: there is no room for the new metadata or the catalog's row; nothing has landed.
         StoreUnavailable: the catalog or the store kept failing; whether the commit landed is not known, so the
             caller must not delete the files.
 
@@ -168,6 +171,7 @@ def change_partitions(
     """
     wait_s = 0.02
     failure: Exception | None = None
+    uncertain: Exception | None = None
     described: dict[str, DataFile] = {}
     tried = list(attempts)
     for _ in range(COMMIT_ATTEMPTS):
@@ -178,6 +182,8 @@ def change_partitions(
                 landed = _landed(current, live, attempt)
                 if landed is not None:
                     return Landed(landed, attempt)
+            if failure is not None and is_disk_full(failure):  # read back: it has not landed
+                raise disk_full(failure, Path(engine_path(current.location())))
             change = decide(live)
             if change is None:
                 return None
@@ -191,8 +197,15 @@ def change_partitions(
             snapshot_id = _commit(current, change, live, described)
             reach("lake.publish.after_commit")
             return Landed(snapshot_id, change.attempt)
+        except StateCorrupt:
+            if uncertain is not None:  # what was committed cannot be read back: the files may be live
+                failure = uncertain
+                break
+            raise
         except _RETRIED as error:
             failure = error
+            if not isinstance(error, CommitFailedException | ValidationException):
+                uncertain = error
             _LOG.info("commit to %s/%s: %s, reading back", table, interval, type(error).__name__)
         time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         wait_s = min(wait_s * 1.6, 1.0)
@@ -202,7 +215,7 @@ def change_partitions(
             f"Other writers won {COMMIT_ATTEMPTS} times in a row.", **where, remedy="run the interval again later"
         ) from None
     raise StoreUnavailable(
-        f"The commit's outcome is unknown: {type(failure).__name__} in {COMMIT_ATTEMPTS} attempts.",
+        f"The commit's outcome is unknown: {type(failure).__name__} in {COMMIT_ATTEMPTS} attempts at most.",
         **where,
         remedy="check that the catalog and the store answer, then run the interval again: it finds out what landed",
     ) from None

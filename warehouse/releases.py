@@ -193,7 +193,11 @@ class Releases(Shelf):
         candidate = Candidate(release_id, self.warehouse / "candidates" / release_id, parent.id if parent else None)
         candidate.folder.mkdir(parents=True)
         if parent is not None and not from_scratch:
-            shutil.copyfile(parent.database, candidate.database)
+            try:
+                shutil.copyfile(parent.database, candidate.database)
+            except BaseException:  # a disk that is full is not to stay full by half a copy
+                self.discard(candidate)
+                raise
         return candidate
 
     def _tidy(self) -> None:
@@ -287,7 +291,12 @@ class Releases(Shelf):
         candidate.folder.replace(folder)
         sync_folder(folder.parent)
         reach("warehouse.publish.before_swap")
-        self._point_to(candidate.id)
+        try:
+            self._point_to(candidate.id)
+        except OSError:
+            if self.current_id() != candidate.id:  # it stays a candidate, to be published when there is room
+                folder.replace(candidate.folder)
+            raise
         return self.get(candidate.id)
 
     def rollback(self, release_id: str | None = None) -> Release:
