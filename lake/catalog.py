@@ -131,7 +131,7 @@ def ensure_table(
             failure = error
         time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter, not a secret
     raise StoreUnavailable(
-        f"The table could not be declared ({type(failure).__name__}).",
+        f"The table could not be declared ({_words(failure)}).",
         table=str(table),
         remedy="check that the catalog and the lake's storage answer, then try again",
     )
@@ -176,7 +176,7 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
     if isinstance(failure, FileNotFoundError):
         raise _damaged(f"its metadata is missing: {failure}", str(table))
     raise StoreUnavailable(
-        f"The table cannot be read from the catalog ({type(failure).__name__}).",
+        f"The table cannot be read from the catalog ({_words(failure)}).",
         table=str(table),
         remedy="check that the catalog and the lake's storage answer, then try again",
     )
@@ -226,6 +226,12 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
             raise
         note_live(snapshot, files)
     return list(files) if key is None else [file for file in files if file.key == key]
+
+
+def _words(failure: Exception | None) -> str:
+    """What a store or a disk says of a file; of a catalog's driver only the class, for its words may hold credentials."""
+    told = f": {failure}"[:300] if isinstance(failure, OSError) else ""
+    return type(failure).__name__ + told
 
 
 def _damaged(problem: str, table: str | None = None) -> StateCorrupt:

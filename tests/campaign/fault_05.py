@@ -1,4 +1,4 @@
-"""Fault 5: an upload that is torn, short or changed, a download that is cut, an upload that nobody finishes, a file that rots.
+"""Fault 5: uploads that are torn, short, changed or never finished, downloads that are cut, files that rot.
 
 The first two parts disturb a drawn request of a publish on the real S3. What is committed must be what was published:
 compared row by row, with nothing between. In the third a bit of a published file is changed where it lies, and the next
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from common.errors import StateCorrupt
+from common.errors import StateCorrupt, TransientError
 from lake.object_store import parse_s3_url, s3_client
 from lake.paths import engine_path
 from lake.proof import prove
@@ -67,12 +67,13 @@ def _on_its_way(campaign: Campaign, between: S3Proxy, seed: int) -> Trial:
     }
     disturbance = between.disturb(**dials)
     asked = len(between.requests)
-    error = told_by(world.publish)
+    refused = (TransientError, StateCorrupt)
+    error = told_by(world.publish, harmless=refused)
     hit = next((f"{r.operation} {r.key.rsplit('.')[-1]}" for r in between.requests[asked:] if r.disturbed), "none")
     seen = world.rows()
     between.disturbances.clear()
     began = time.monotonic()
-    error = error or told_by(world.publish)
+    error = told_by(world.publish) or error
     recovery_s = time.monotonic() - began
     found = dict(world.rows())
     abandoned = _uploads(campaign, world)
