@@ -229,7 +229,7 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
 
 
 def _words(failure: Exception | None) -> str:
-    """What a store or a disk says of a file; of a catalog's driver only the class, for its words may hold credentials."""
+    """What a store or a disk says of a file; of a driver only the class, for its words may hold credentials."""
     told = f": {failure}"[:300] if isinstance(failure, OSError) else ""
     return type(failure).__name__ + told
 

@@ -51,9 +51,10 @@ KEEP_SNAPSHOTS = 10
 (measured: 45 snapshots on average cost 80 ms a commit, 15 cost 45 ms). Releases, not snapshots, are what people go
 back to."""
 
+_LOST_RACE = (CommitFailedException, ValidationException)
+
 _RETRIED = (
-    CommitFailedException,
-    ValidationException,
+    *_LOST_RACE,
     StoreUnavailable,
     CommitStateUnknownException,
     ServerError,
@@ -178,21 +179,17 @@ def change_partitions(
         try:
             current = load_table(catalog, table)
             live = live_files(current)
-            for attempt in tried:
-                landed = _landed(current, live, attempt)
-                if landed is not None:
-                    return Landed(landed, attempt)
-            if failure is not None and is_disk_full(failure):  # read back: it has not landed
+            landed = _read_back(current, live, tried)
+            if landed is not None:
+                return landed
+            if failure is not None and is_disk_full(failure):  # it has not landed, as is known by now
                 raise disk_full(failure, Path(engine_path(current.location())))
             change = decide(live)
             if change is None:
                 return None
             if change.attempt not in tried:
                 tried.append(change.attempt)
-            for key, locations in change.files.items():
-                for location in locations:
-                    if location not in described:
-                        described[location] = _described(current, key, location)
+            described |= _newly_described(current, change, described)
             reach("lake.publish.before_commit")
             snapshot_id = _commit(current, change, live, described)
             reach("lake.publish.after_commit")
@@ -204,13 +201,12 @@ def change_partitions(
             raise
         except _RETRIED as error:
             failure = error
-            if not isinstance(error, CommitFailedException | ValidationException):
-                uncertain = error
+            uncertain = uncertain if isinstance(error, _LOST_RACE) else error
             _LOG.info("commit to %s/%s: %s, reading back", table, interval, type(error).__name__)
         time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         wait_s = min(wait_s * 1.6, 1.0)
     where = {"table": str(table), "interval": interval}
-    if isinstance(failure, CommitFailedException | ValidationException):
+    if isinstance(failure, _LOST_RACE):
         raise CommitConflict(
             f"Other writers won {COMMIT_ATTEMPTS} times in a row.", **where, remedy="run the interval again later"
         ) from None
@@ -219,6 +215,12 @@ def change_partitions(
         **where,
         remedy="check that the catalog and the store answer, then run the interval again: it finds out what landed",
     ) from None
+
+
+def _read_back(table: Table, live: Sequence[LiveFile], attempts: Sequence[str]) -> Landed | None:
+    """The commit that one of the attempts has made; None if none has."""
+    found = ((attempt, _landed(table, live, attempt)) for attempt in attempts)
+    return next((Landed(snapshot_id, attempt) for attempt, snapshot_id in found if snapshot_id is not None), None)
 
 
 def _landed(table: Table, live: Sequence[LiveFile], attempt: str) -> int | None:
@@ -312,6 +314,15 @@ def _predicate(table: Table, keys: Sequence[str]) -> BooleanExpression:
     if len(keys) == 1:
         return EqualTo(name, keys[0])  # type: ignore[misc,call-arg]  # pydantic hides the signature
     return In(name, keys)  # type: ignore[misc,call-arg]  # as above
+
+
+def _newly_described(table: Table, change: Change, described: Mapping[str, DataFile]) -> dict[str, DataFile]:
+    return {
+        location: _described(table, key, location)
+        for key, locations in change.files.items()
+        for location in locations
+        if location not in described
+    }
 
 
 def _described(table: Table, key: str, location: str) -> DataFile:

@@ -1,11 +1,13 @@
-"""Laws of files that are gone or damaged: who reads or publishes is told table, file and remedy, and nothing is lost."""
+"""Laws of files that are gone or damaged: who reads or publishes is told table, file and remedy; nothing is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyiceberg.table.snapshots import Snapshot
 
 from common.errors import StateCorrupt, StoreUnavailable
 from lake import catalog
@@ -23,7 +25,7 @@ FILES: dict[str, Callable[[Bench], str]] = {
 }
 
 
-def _snapshot(bench: Bench):  # type: ignore[no-untyped-def]  # pyiceberg's
+def _snapshot(bench: Bench) -> Snapshot:
     snapshot = bench.lake.load(TABLE).current_snapshot()
     assert snapshot is not None
     return snapshot
@@ -68,14 +70,12 @@ def test_a_snapshot_that_was_swept_while_it_was_read_is_told_as_worth_another_tr
     seen = local.lake.load(TABLE)
     for number in range(2 * commits.KEEP_SNAPSHOTS):
         local.publish([(number, "b")])
-    Path(engine_path(_of(seen))).unlink()
+    snapshot = seen.current_snapshot()
+    assert snapshot is not None
+    Path(engine_path(snapshot.manifest_list)).unlink()
     forget()
     with pytest.raises(StoreUnavailable, match="try again"):
         catalog.live_files(seen)
-
-
-def _of(table):  # type: ignore[no-untyped-def]  # pyiceberg's
-    return table.current_snapshot().manifest_list
 
 
 def test_files_of_a_commit_that_cannot_be_read_back_are_kept_because_they_may_be_live(
@@ -84,7 +84,7 @@ def test_files_of_a_commit_that_cannot_be_read_back_are_kept_because_they_may_be
     local.publish([(7, "old")])
     real = commits._commit
 
-    def lands_and_is_lost(*arguments):  # type: ignore[no-untyped-def]  # as the real one
+    def lands_and_is_lost(*arguments: Any) -> None:
         real(*arguments)
         forget()
         Path(engine_path(_snapshot(local).manifest_list)).unlink()
