@@ -243,8 +243,8 @@ def _damaged(problem: str, table: str | None = None) -> StateCorrupt:
 
 
 @contextmanager
-def _reading(location: str) -> Iterator[None]:
-    """What fails while one of Iceberg's own files is read, as our errors; they name the file."""
+def reading(location: str) -> Iterator[None]:
+    """What fails while one of Iceberg's own files, or one that it names, is read, as our errors; they name the file."""
     try:
         yield
     except FileNotFoundError:
@@ -303,7 +303,7 @@ class _CachedList:
 
 @lru_cache(maxsize=32)
 def _listed(cached: _CachedList) -> tuple[ManifestFile, ...]:
-    with _reading(cached.snapshot.manifest_list):
+    with reading(cached.snapshot.manifest_list):
         return tuple(cached.snapshot.manifests(cached.io))
 
 
@@ -322,7 +322,7 @@ class _Cached:
 
 @lru_cache(maxsize=4096)
 def _manifest_files(cached: _Cached) -> tuple[LiveFile, ...]:
-    with _reading(cached.manifest.manifest_path):
+    with reading(cached.manifest.manifest_path):
         return tuple(
             LiveFile(
                 partition_key(entry.data_file.partition),

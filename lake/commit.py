@@ -35,7 +35,7 @@ from pyiceberg.typedef import Record
 from common.disk import disk_full, is_disk_full
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
-from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
+from lake.catalog import LiveFile, live_files, load_table, manifests, note_live, reading
 from lake.footers import statistics
 from lake.parquet_footer import read_footer
 from lake.paths import TableId, engine_path
@@ -282,14 +282,19 @@ class Replacement(_OverwriteFiles):
 
     def _existing_manifests(self) -> list[ManifestFile]:
         """As the library's; where nothing is removed no manifest need be looked into."""
-        if self._deleted_data_files:
-            return super()._existing_manifests()
         before = self._transaction._table.current_snapshot()  # noqa: SLF001 - as in begin()
+        if self._deleted_data_files:
+            with reading(before.manifest_list if before else "metadata"):
+                return super()._existing_manifests()
         return list(manifests(before, self._io)) if before else []
 
     def _deleted_entries(self) -> list[ManifestEntry]:
         """As the library's; none where nothing is removed."""
-        return super()._deleted_entries() if self._deleted_data_files else []
+        if not self._deleted_data_files:
+            return []
+        before = self._transaction._table.current_snapshot()  # noqa: SLF001 - as in begin()
+        with reading(before.manifest_list if before else "metadata"):
+            return super()._deleted_entries()
 
     def _process_manifests(self, found: list[ManifestFile]) -> list[ManifestFile]:
         own = {None, self._snapshot_id}
