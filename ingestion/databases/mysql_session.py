@@ -38,6 +38,8 @@ from lake.lake import Lake
 from lake.sql import literal
 
 CONNECT_TIMEOUT_S = 5
+SERVER_SHARE = 0.9
+"""Part of the time a query may take after which the server ends it itself; at the end of it the client breaks off."""
 
 _URL_OPTIONS = {"ssl_mode", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_crl", "ssl_crlpath", "ssl_cipher"}
 _SSL_MODES = {"disabled", "preferred", "required", "verify_ca", "verify_identity"}
@@ -113,7 +115,7 @@ class MysqlSession:
                 self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
                 self.connection.execute("BEGIN")
                 self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
-            for setting in (*_SESSION, self._timeout(self._limit_s)):
+            for setting in (*_SESSION, self._timeout(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
             self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
