@@ -157,7 +157,7 @@ def _files(home: Path) -> set[tuple[str, int]]:
 def _spilling(campaign: Campaign, disk: SmallDisk) -> Iterator[Trial]:
     for seed in campaign.seeds(whole=TRIALS[campaign.part], quick=1):
         settings = Settings.load(
-            {}, home=disk.folder / "state", lake_uri=str(campaign.folder / "lake"), memory_limit_mb=64
+            {}, home=disk.folder / "state", lake_uri=str(campaign.folder / "lake"), memory_limit_mb=128
         )
         room = int(8_000_000 * campaign.random(seed).random())
         (disk.folder / "state").mkdir(exist_ok=True)
@@ -168,7 +168,7 @@ def _spilling(campaign: Campaign, disk: SmallDisk) -> Iterator[Trial]:
                 connection.execute("SET threads = 1")
                 connection.execute(
                     "CREATE TEMP TABLE sorted AS SELECT range AS n, repeat(md5(range::VARCHAR), 4) AS text "
-                    "FROM range(1_500_000) ORDER BY text"
+                    "FROM range(3_000_000) ORDER BY text"
                 )
         except DiskFull as told:
             error = "" if str(settings.home / "tmp") in str(told) and "bytes" in str(told) else str(told)
