@@ -11,6 +11,7 @@
     ├── TerminalError         retrying cannot help                         exit 3
     │   ├── SourceRefused         wrong password, no permission
     │   ├── StateCorrupt          stored state contradicts itself
+    │   ├── DiskFull              a local disk has no room for what is written
     │   ├── BuildFailed           a dbt model or test failed to run
     │   └── UsageError            the caller must change something         exit 2
     │       ├── SettingsError         a setting or connection is missing or wrong
@@ -143,6 +144,10 @@ class SourceRefused(TerminalError):
 
 class StateCorrupt(TerminalError):
     """Stored state contradicts itself, or a file the catalog names is missing or damaged."""
+
+
+class DiskFull(TerminalError):
+    """A local disk has no room for what is written; the message names the path and the bytes."""
 
 
 class BuildFailed(TerminalError):

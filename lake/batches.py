@@ -140,6 +140,7 @@ class Receipt:
         because: of the rows deduplicated, how many for which reason.
         replayed: of the rows published, those that waited in quarantine before.
         discarded: of the rows quarantined, those that nobody needs any more; the others wait.
+        proof: how the rows of exactly this attempt's files are recognised (``lake/proof.py``); empty if they are not.
         repairs: attempts whose records say which rows of this partition were repaired or discarded, oldest first.
     """
 
@@ -170,6 +171,7 @@ class Receipt:
     because: dict[str, int] = field(default_factory=dict)
     replayed: int = 0
     discarded: int = 0
+    proof: str = ""
     repairs: tuple[str, ...] = ()
 
     @property

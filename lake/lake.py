@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,6 +23,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from common.clock import utc_now
+from common.disk import disk_full, is_disk_full
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
 from common.work import Work
@@ -43,7 +45,10 @@ from lake.storage import Storage
 from lake.unfinished import refuse_unfinished
 
 _LOG = logging.getLogger(__name__)
-_DAMAGED = re.compile(r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error")
+_DAMAGED = re.compile(
+    r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error|Malformed Parquet"
+    r"|Failed to read file|converted type can only be set|ZSTD Decompression"
+)
 
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 61440, WRITE_BLOOM_FILTER false"
 """Level 1 and small dictionaries: a tenth less CPU for an extract than the defaults, for files 2 % larger. Row groups
@@ -76,12 +81,20 @@ class PinnedTable:
 
 
 class Lake:
-    """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads."""
+    """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads.
+
+    Attributes:
+        settings: where it is.
+        clock: the time now.
+        work: what is told of the work done.
+        proven: attempts whose rows have been compared with their receipts (``lake/proof.py``).
+    """
 
     def __init__(self, settings: Settings, *, clock: Clock = utc_now, work: Work | None = None) -> None:
         self.settings = settings
         self.clock = clock
         self.work = work or Work()
+        self.proven: set[str] = set()
         self._declared: dict[TableId, tuple[Column, ...]] = {}
         self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
         self._says_its_format = False
@@ -122,13 +135,14 @@ class Lake:
         Raises:
             StateCorrupt: a data file is missing or damaged.
             StoreUnavailable: the storage failed while reading or writing.
+            DiskFull: a file of the lake, or what the engine spills, finds no room.
         """
         few = rows is not None and rows < _FEW_ROWS
         cursor = (self._small_database if few else self._database).cursor()
         try:
             yield cursor
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise _translated(error) from None
+        except duckdb.Error as error:
+            raise _translated(error, self.settings.home) from None
         finally:
             cursor.close()
 
@@ -307,9 +321,11 @@ class Lake:
         return sorted(TableId(*identifier_) for identifier_ in self.catalog.list_tables(namespace))
 
 
-def _translated(error: duckdb.Error) -> Exception:
+def _translated(error: duckdb.Error, home: Path) -> Exception:
+    if is_disk_full(error):
+        return disk_full(error, home)
     text = re.sub(r"\s+", " ", str(error))[:300]
-    if _DAMAGED.search(text):
+    if type(error) is duckdb.Error or _DAMAGED.search(text):  # what its Parquet reader stumbles over has no class
         return StateCorrupt(f"A file of the lake is missing or damaged: {text}", remedy="run its interval again")
     if isinstance(error, duckdb.IOException):
         return StoreUnavailable(

@@ -240,6 +240,7 @@ class Merge:
         receipt = replace(
             staged,
             attempt=attempt,
+            proof="",
             rows_in=staged.rows_in + carried,
             published=staged.published - outdated - self._duplicates + carried,
             deduplicated=staged.deduplicated + outdated + self._duplicates,

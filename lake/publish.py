@@ -28,6 +28,7 @@ from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
 from lake.paths import engine_path, new_attempt
+from lake.proof import proof_of
 from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.schema import Column
 from lake.sql import identifier, literal, parquet_relation
@@ -37,11 +38,19 @@ from lake.verdicts import keep_validation, record_refused_verdict, recorded, wit
 
 @dataclass(frozen=True)
 class Identity:
-    """What a staged batch is: its rows' checksum, the id that the same work always has, and how many rows there are."""
+    """What a staged batch is.
+
+    Attributes:
+        checksum: of its rows, and of those that were set apart before.
+        batch_id: the id that the same work always has.
+        rows: how many there are.
+        staged_checksum: of its rows alone.
+    """
 
     checksum: str
     batch_id: str
     rows: int
+    staged_checksum: str = ""
 
 
 def identify(lake: Lake, staged: StagedBatch) -> Identity:
@@ -49,7 +58,7 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     columns, field_ids = lake.columns(staged.table)
     relation = parquet_relation([engine_path(file) for file in staged.files], columns, field_ids)
     with lake.connect(rows=staged.rows_staged) as connection:
-        checksum = checksum_of(connection, relation)
+        checksum = staged_checksum = checksum_of(connection, relation)
     rows = int(checksum.split(":", 1)[0])
     if staged.early_rejected:
         checksum = digest(checksum, sorted(staged.early_rejects.column("row").to_pylist()))
@@ -57,9 +66,8 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     objects = staged.source_state.get("objects")
     # Drift that changes no row is a change all the same: only a new receipt records it.
     drift = [staged.drift] if staged.drift else []
-    return Identity(
-        checksum, digest(str(staged.table), staged.key, checksum, account, objects, staged.code, *drift), rows
-    )
+    batch_id = digest(str(staged.table), staged.key, checksum, account, objects, staged.code, *drift)
+    return Identity(checksum, batch_id, rows, staged_checksum)
 
 
 def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
@@ -139,6 +147,7 @@ def publish(
                 seconds=seconds or {},
                 warnings=staged.warnings,
                 drift=staged.drift,
+                proof=_proof(connection, lake, published, staged, identity),
             )
             if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
                 receipt = replace(receipt, repairs=before.repairs)
@@ -164,6 +173,20 @@ def publish(
         together.add(prepared)
         return receipt
     return commit_prepared(lake, [prepared])[0]
+
+
+def _proof(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, published: StagedBatch, staged: StagedBatch, identity: Identity
+) -> str:
+    """How the rows of these files are recognised later; none where they will be merged with others."""
+    if staged.merge is not None:
+        return ""
+    checksum = identity.staged_checksum
+    if published.files != staged.files:
+        columns, field_ids = lake.columns(published.table)
+        relation = parquet_relation([engine_path(file) for file in published.files], columns, field_ids)
+        checksum = checksum_of(connection, relation)
+    return proof_of(published.attempt, checksum)
 
 
 def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Verdict, receipt: Receipt) -> Receipt:

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from common.errors import CommitConflict, PenstockError, StateCorrupt
+from common.errors import CommitConflict, DiskFull, PenstockError, StateCorrupt
 from lake.batches import Receipt, StagedBatch
 from lake.catalog import LiveFile
 from lake.commit import Change, change_partitions
@@ -163,7 +163,7 @@ def commit_prepared(lake: Lake, batches: Sequence[Prepared]) -> list[Receipt]:
         landed = change_partitions(
             lake.catalog, first.table, decide, interval=interval, attempts=[batches[0].receipt.attempt]
         )
-    except (CommitConflict, StateCorrupt) as error:  # it did not land; of StoreUnavailable that is not known
+    except (CommitConflict, DiskFull, StateCorrupt) as error:  # it did not land; of StoreUnavailable that is not known
         if isinstance(error, StateCorrupt) and len(batches) > 1:
             return _one_by_one(lake, batches)
         for each in batches:

@@ -23,6 +23,7 @@ from lake.engine import open_database, prepare_statements
 from lake.lake import PinnedTable
 from lake.ops import OPS_TABLES, ops_relation
 from lake.paths import WHOLE, TableId, new_attempt
+from lake.proof import prove
 from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
 from lake.verdicts import record_refused_verdict
@@ -89,6 +90,7 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
 
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
+        StateCorrupt: refined rows are not those that were published (``lake/proof.py``).
     """
     with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         return _build(pipeline, held, full_refresh=full_refresh)
@@ -104,6 +106,8 @@ def _build(pipeline: Pipeline, held: Lease, *, full_refresh: bool) -> Candidate 
     changed = changed_keys(pins, {} if anew else before.get("inputs", {}))
     if not changed and not anew:
         return None
+    for name, keys in changed.items():
+        prove(pipeline.lake, TableId("refined", name), keys)
     candidate = releases.new_candidate(from_scratch=anew)
     try:
         manifest = _fill(pipeline, candidate, pins, changed, anew=anew, before=before)

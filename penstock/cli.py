@@ -13,11 +13,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from logging import ERROR, WARNING
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common import interrupts, logs, work
+from common.disk import disk_full, is_disk_full
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
@@ -349,6 +351,8 @@ def main() -> None:
         if interrupts.is_noted() and not (isinstance(error, SystemExit) and error.code in {0, None}):
             logs.say("penstock: interrupted; what was published stays, run the command again to go on", level=WARNING)
             sys.exit(130)
+        if isinstance(error, Exception) and not isinstance(error, PenstockError) and is_disk_full(error):
+            error = disk_full(error, Path.cwd())
         if isinstance(error, PenstockError):
             logs.say(f"penstock: {type(error).__name__}: {error}", level=ERROR, work=error.where)
             sys.exit(error.exit_code)

@@ -198,8 +198,12 @@ class Releases(Shelf):
             release_id = f"r{next_fence(self.warehouse):06d}"
         candidate = Candidate(release_id, self.warehouse / "candidates" / release_id, parent.id if parent else None)
         candidate.folder.mkdir(parents=True)
-        if parent is not None and not from_scratch:
-            shutil.copyfile(parent.database, candidate.database)
+        try:
+            if parent is not None and not from_scratch:
+                shutil.copyfile(parent.database, candidate.database)
+        except BaseException:  # a disk that is full is not to stay full by half a copy
+            self.discard(candidate)
+            raise
         return candidate
 
     def _tidy(self) -> None:
@@ -281,8 +285,8 @@ class Releases(Shelf):
                 "current.",
                 remedy="build again: 'penstock build'",
             )
-        newest = max((_number(release.id) for release in self.all()), default=0)
-        if _number(candidate.id) <= newest:
+        newest = max((int(release.id[1:]) for release in self.all()), default=0)
+        if int(candidate.id[1:]) <= newest:
             raise CommitConflict(
                 f"Candidate {candidate.id} is older than release r{newest:06d}, which is published.",
                 remedy="build again: 'penstock build'",
@@ -293,7 +297,12 @@ class Releases(Shelf):
         candidate.folder.replace(folder)
         sync_folder(folder.parent)
         reach("warehouse.publish.before_swap")
-        self._point_to(candidate.id)
+        try:
+            self._point_to(candidate.id)
+        except OSError:
+            if self.current_id() != candidate.id:  # it stays a candidate, to be published when there is room
+                folder.replace(candidate.folder)
+            raise
         return self.get(candidate.id)
 
     def rollback(self, release_id: str | None = None) -> Release:
@@ -305,7 +314,7 @@ class Releases(Shelf):
         releases = self.all()
         current = next((release for release in releases if release.current), None)
         if release_id is None:
-            earlier = [release for release in releases if current and _number(release.id) < _number(current.id)]
+            earlier = [release for release in releases if current and int(release.id[1:]) < int(current.id[1:])]
             if not earlier:
                 raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
             release_id = earlier[-1].id
@@ -371,10 +380,6 @@ def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
             connection.close()
             raise
     return connection
-
-
-def _number(release_id: str) -> int:
-    return int(release_id[1:])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -6,18 +6,22 @@ null. Everything is lazy and streams to the staged file, so memory does not grow
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
+from common.disk import disk_full, is_disk_full
+from common.errors import PenstockError, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
 from common.hashing import file_digest
 from lake.batches import StagedBatch
 from lake.engine import lake_credentials
 from lake.lake import Lake
 from lake.paths import WHOLE, TableId, engine_path, new_attempt
+from lake.proof import prove
 from lake.schema import PARTITION_COLUMN, arrow_schema
 from transformations.column_lineage import ColumnLineage
 from transformations.refine.lineage import lineage_of
@@ -25,6 +29,10 @@ from transformations.refine.model import RefinedTable, latest_per_key
 
 _WIDER = pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast")
 """Files from before a column was widened read as the wider type; nothing else is cast."""
+
+
+_DAMAGED = re.compile(r"^parquet: |out of specification|JoinError")
+"""How Polars begins what it says of a Parquet file that is not whole."""
 
 
 def code_of_functions() -> tuple[str, dict[str, str]]:
@@ -62,8 +70,17 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
         upstream: from :func:`upstream_of`.
         code: digest of function, suite and versions.
 
+    Raises:
+        StateCorrupt: a file with raw rows is missing or damaged, or holds other rows than were published.
+        StoreUnavailable: the lake's storage does not answer.
+        DiskFull: the disk has no room for the refined rows.
+
     Side effects: one staged file; none is left when it raises.
     """
+    for raw in table.inputs.values():
+        prove(lake, TableId.parse(raw), [key])
+    for raw in table.reference_inputs.values():
+        prove(lake, TableId.parse(raw))
     target = refined_id(table)
     lake.ensure(target, table.columns, partition_by=PARTITION_COLUMN if table.partitioned else None)
     attempt = new_attempt()
@@ -92,8 +109,11 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
                 engine="streaming",
             )
         )
-    except BaseException:
+    except BaseException as error:
         lake.discard(staged)
+        told = _told(lake, error)
+        if told is not None:
+            raise told from None
         raise
     rows_in = sum(
         receipt.published
@@ -112,6 +132,25 @@ def stage(lake: Lake, table: RefinedTable, key: str, *, upstream: dict[str, str]
         source_state={"kind": "lake"},
         upstream=upstream,
     )
+
+
+def _told(lake: Lake, error: BaseException) -> PenstockError | None:
+    """What Polars says of files and stores in its own words, as our errors; None of anything else."""
+    if is_disk_full(error):
+        return disk_full(error, Path(lake.settings.home))
+    text = re.sub(r"\s+", " ", str(error))[:300]
+    if isinstance(error, FileNotFoundError) or (
+        isinstance(error, pl.exceptions.ComputeError | pl.exceptions.PanicException) and _DAMAGED.search(text)
+    ):
+        return StateCorrupt(
+            f"A file of the lake is missing or damaged: {text}",
+            remedy="run 'penstock doctor --deep': it says which one, and how to mend it",
+        )
+    if isinstance(error, OSError):
+        return StoreUnavailable(
+            f"The lake's storage failed: {text}", remedy="check that it answers, then run the interval again"
+        )
+    return None
 
 
 def column_lineage(lake: Lake, table: RefinedTable, key: str) -> ColumnLineage:
