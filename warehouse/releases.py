@@ -295,25 +295,31 @@ class Releases(Shelf):
 
         Raises:
             UnknownName: no such release, or none before the current one.
+            CommitConflict: somebody else has taken the lease since.
         """
-        releases = self.all()
-        current = next((release for release in releases if release.current), None)
-        if release_id is None:
-            earlier = [release for release in releases if current and _number(release.id) < _number(current.id)]
-            if not earlier:
-                raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
-            release_id = earlier[-1].id
-        self.get(release_id)
-        with self._fenced():
+        with self._fenced():  # chosen in it as well: a release that is retired before the pointer moves leads nowhere
+            releases = self.all()
+            current = next((release for release in releases if release.current), None)
+            if release_id is None:
+                earlier = [release for release in releases if current and _number(release.id) < _number(current.id)]
+                if not earlier:
+                    raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
+                release_id = earlier[-1].id
+            self.get(release_id)
             self._point_to(release_id)
-        return self.get(release_id)
+            return self.get(release_id)
 
     def retain(self, keep: int) -> list[str]:
-        """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
-        surplus = self.surplus(keep)
-        for release in surplus:
-            reach("warehouse.retain.before_remove")
-            remove_folder(release.folder)
+        """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed.
+
+        Raises:
+            CommitConflict: somebody else has taken the lease since; nothing was removed.
+        """
+        with self._fenced():  # or the pointer might be moved to one of them between the look and the removal
+            surplus = self.surplus(keep)
+            for release in surplus:
+                reach("warehouse.retain.before_remove")
+                remove_folder(release.folder)
         return [release.id for release in surplus]
 
     def surplus(self, keep: int) -> list[Release]:
