@@ -12,7 +12,7 @@ MOVES ?= 1000
 
 .PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
-	bench-sandbox bench-telemetry clean
+	bench-sandbox bench-telemetry sbom licences audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -94,6 +94,15 @@ bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone,
 
 bench-telemetry: $(INSTALLED) ## What costs, log lines, spans and metrics take from small intervals (two minutes)
 	@$(BIN)/python -m benchmarks.telemetry
+
+sbom: $(INSTALLED) ## The bill of materials of a production installation (CycloneDX): build/penstock.cdx.json
+	@$(BIN)/python -m deploy.supply_chain sbom build/penstock.cdx.json
+
+licences: $(INSTALLED) ## Write docs/licences.md again after a change of the lock files
+	@$(BIN)/python -m deploy.supply_chain licences
+
+audit: $(INSTALLED) ## Known vulnerabilities of what is locked, by PyPI's advisory database (needs that database)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/production.txt
 
 lock: ## Compile the lock files again after a change of pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

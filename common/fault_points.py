@@ -31,6 +31,9 @@ from common import clock
 from common.errors import SettingsError, StateCorrupt, StoreUnavailable
 
 POINTS = (
+    "backup.prune.before_objects",
+    "backup.take.after_copy",
+    "backup.take.before_publish",
     "ingest.extract.before_read",
     "ingest.extract.after_chunk",
     "ingest.extract.after_write",
@@ -53,6 +56,9 @@ POINTS = (
     "maintain.sweep.before_delete",
     "maintain.expire.before_commit",
     "maintain.compact.before_commit",
+    "restore.after_file",
+    "restore.before_catalog",
+    "restore.before_pointer",
     "refine.write.before_write",
     "refine.write.after_write",
     "warehouse.build.before_models",

@@ -42,3 +42,15 @@ def sync_file(path: Path) -> None:
 def sync_folder(path: Path) -> None:
     """Flush a folder's entries to disk, so that a rename survives a power cut."""
     sync_file(path)
+
+
+def write_private_once(path: Path, content: str) -> None:
+    """Write a file that only its owner may read, unless it is there already; of two writers one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    write_atomic(temporary, content, mode=0o600)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()

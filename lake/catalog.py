@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,7 +29,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
-from common.errors import StoreUnavailable, UnknownName
+from common.errors import StateCorrupt, StoreUnavailable, UnknownName, located
 from common.settings import Settings
 from lake.engine import lake_credentials
 from lake.evolution import evolve
@@ -151,6 +151,7 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
     """The table as it is now; None if the lake has no such table.
 
     Raises:
+        StateCorrupt: the file with the table's metadata is missing or damaged.
         StoreUnavailable: the catalog or the table's metadata cannot be read.
     """
     failure: Exception | None = None
@@ -164,6 +165,10 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
         except (OSError, StoreUnavailable) as error:
             failure = error
             break
+        except ValueError as error:  # not JSON, or not what Iceberg means by a table
+            raise _damaged(f"its metadata is damaged ({type(error).__name__})", str(table)) from None
+    if isinstance(failure, FileNotFoundError):
+        raise _damaged(f"its metadata is missing: {failure}", str(table))
     raise StoreUnavailable(
         f"The table cannot be read from the catalog ({type(failure).__name__}).",
         table=str(table),
@@ -176,6 +181,7 @@ def load_table(catalog: Catalog, table: TableId) -> Table:
 
     Raises:
         UnknownName: the lake has no such table.
+        StateCorrupt, StoreUnavailable: see :func:`find_table`.
     """
     found = find_table(catalog, table)
     if found is None:
@@ -190,15 +196,51 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
 
     Manifests are read directly rather than planned through a scan: a scan leaves out files without rows, and such a
     file is how an empty interval is recorded.
+
+    Raises:
+        StateCorrupt: a list of manifests or a manifest is missing or damaged.
+        StoreUnavailable: the storage does not answer, or the snapshot has been expired and swept meanwhile.
     """
     snapshot = table.current_snapshot()
     if snapshot is None:
         return []
     files = _LIVE.get(snapshot.manifest_list)
     if files is None:
-        files = tuple(file for manifest in manifests(snapshot, table.io) for file in manifest_files(manifest, table.io))
+        name = ".".join(table.name())
+        try:
+            with located(table=name):
+                listed = manifests(snapshot, table.io)
+                files = tuple(file for manifest in listed for file in manifest_files(manifest, table.io))
+        except StateCorrupt:
+            now = find_table(table.catalog, TableId.parse(name))
+            if now is not None and now.snapshot_by_id(snapshot.snapshot_id) is None:
+                raise StoreUnavailable(
+                    "The snapshot that was read is gone by now.", table=name, remedy="try again: it reads the newest"
+                ) from None
+            raise
         note_live(snapshot, files)
     return list(files) if key is None else [file for file in files if file.key == key]
+
+
+def _damaged(problem: str, table: str | None = None) -> StateCorrupt:
+    return StateCorrupt(
+        f"The table cannot be read: {problem}.",
+        table=table,
+        remedy="run 'penstock doctor': it says what is lost and how to mend it",
+    )
+
+
+@contextmanager
+def _reading(location: str) -> Iterator[None]:
+    """What fails while one of Iceberg's own files is read, as our errors; they name the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _damaged(f"{location} is missing") from None
+    except OSError as error:
+        raise StoreUnavailable(f"Cannot read {location}: {error}.", remedy="check the lake's storage") from None
+    except Exception as error:  # noqa: BLE001 - bytes that are not Avro fail in its reader in any way
+        raise _damaged(f"{location} is damaged ({type(error).__name__})") from None
 
 
 _LIVE: dict[str, tuple[LiveFile, ...]] = {}
@@ -215,12 +257,22 @@ def note_live(snapshot: Snapshot, files: Iterable[LiveFile]) -> None:
 
 
 def manifests(snapshot: Snapshot, io: FileIO) -> tuple[ManifestFile, ...]:
-    """The manifests of a snapshot, whose list never changes once written: the same commit asks four times for it."""
+    """The manifests of a snapshot, whose list never changes once written: the same commit asks four times for it.
+
+    Raises:
+        StateCorrupt: the list is missing or damaged.
+        StoreUnavailable: the storage does not answer.
+    """
     return _listed(_CachedList(snapshot, io))
 
 
 def manifest_files(manifest: ManifestFile, io: FileIO) -> tuple[LiveFile, ...]:
-    """The data files that a manifest says are there."""
+    """The data files that a manifest says are there.
+
+    Raises:
+        StateCorrupt: it is missing or damaged.
+        StoreUnavailable: the storage does not answer.
+    """
     return _manifest_files(_Cached(manifest, io))
 
 
@@ -239,7 +291,8 @@ class _CachedList:
 
 @lru_cache(maxsize=32)
 def _listed(cached: _CachedList) -> tuple[ManifestFile, ...]:
-    return tuple(cached.snapshot.manifests(cached.io))
+    with _reading(cached.snapshot.manifest_list):
+        return tuple(cached.snapshot.manifests(cached.io))
 
 
 class _Cached:
@@ -257,15 +310,16 @@ class _Cached:
 
 @lru_cache(maxsize=4096)
 def _manifest_files(cached: _Cached) -> tuple[LiveFile, ...]:
-    return tuple(
-        LiveFile(
-            partition_key(entry.data_file.partition),
-            entry.data_file.file_path,
-            entry.data_file.record_count,
-            entry.data_file,
+    with _reading(cached.manifest.manifest_path):
+        return tuple(
+            LiveFile(
+                partition_key(entry.data_file.partition),
+                entry.data_file.file_path,
+                entry.data_file.record_count,
+                entry.data_file,
+            )
+            for entry in cached.manifest.fetch_manifest_entry(cached.io, discard_deleted=True)
         )
-        for entry in cached.manifest.fetch_manifest_entry(cached.io, discard_deleted=True)
-    )
 
 
 def partition_key(partition: Any) -> str:

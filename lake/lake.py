@@ -38,7 +38,9 @@ from lake.paths import (
 )
 from lake.schema import Column
 from lake.sql import identifier, literal, parquet_relation
+from lake.state_format import check_format, note_format
 from lake.storage import Storage
+from lake.unfinished import refuse_unfinished
 
 _LOG = logging.getLogger(__name__)
 _DAMAGED = re.compile(r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error")
@@ -82,10 +84,19 @@ class Lake:
         self.work = work or Work()
         self._declared: dict[TableId, tuple[Column, ...]] = {}
         self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
+        self._says_its_format = False
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The Iceberg catalog."""
+        """The Iceberg catalog.
+
+        Raises:
+            StateCorrupt: a restore into this state has not finished.
+            StoreUnavailable: catalog or store does not answer.
+            UsageError: a newer Penstock wrote this lake.
+        """
+        refuse_unfinished(self.settings.home)
+        self._says_its_format = check_format(self.storage, self.settings.lake_uri)
         return open_catalog(self.settings)
 
     @cached_property
@@ -129,6 +140,9 @@ class Lake:
         if table in self._tables and self._declared[table] == wanted:
             return
         loaded = ensure_table(self.catalog, self.settings, table, wanted, partition_by)
+        if not self._says_its_format:
+            note_format(self.storage, self.settings.lake_uri)
+            self._says_its_format = True
         self._declared[table] = wanted
         self._tables[table] = stored_columns(loaded.schema(), wanted)
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
 
     from common.settings import Settings
-    from warehouse.reader import Reader, Table
+    from warehouse.reader import Figures, Reader, Table
     from warehouse.releases import Release
     from warehouse.shelf import Shelf
 
@@ -70,6 +72,37 @@ def table(name: str, *, release: str | None = None, settings: Settings | None = 
     return reader(release, settings=settings).table(name)
 
 
+def metric(
+    names: str | Sequence[str],
+    *,
+    by: Sequence[str] = (),
+    grain: str | None = None,
+    filters: Sequence[str] = (),
+    sort: str | None = None,
+    release: str | None = None,
+    settings: Settings | None = None,
+) -> Figures:
+    """Metrics by groups, as the release defines them: ``.pl()``, ``.arrow()``, ``.df()``, or ``.relation()``.
+
+    ``penstock.metric("on_time_share", by=["origin_code"], grain="month")``. Which metrics there are, with their
+    dimensions and units, says ``penstock.reader().metrics()``.
+
+    Args:
+        names: one metric, or several of the same dataset.
+        by: dimensions to group by; none by default.
+        grain: of time, to group by too: ``day``, ``week``, ``month``, ``quarter``, ``year``.
+        filters: ``dimension:operator:value`` each: ``origin_code:eq:JFK``; all must hold.
+        sort: names of the result by commas, ``-`` before one that falls; the groups by default.
+        release: as in :func:`connect`.
+        settings: as in :func:`connect`.
+
+    Raises:
+        Problem: no such metric, dimension or grain; metrics of several datasets; a filter that is none. And what
+            :func:`connect` raises.
+    """
+    return reader(release, settings=settings).metric(names, by=by, grain=grain, filters=filters, sort=sort)
+
+
 def releases(*, settings: Settings | None = None) -> list[Release]:
     """The releases that are kept, oldest first: ``.id``, ``.published_at``, ``.current``, ``.manifest``.
 
@@ -81,6 +114,7 @@ def releases(*, settings: Settings | None = None) -> list[Release]:
 
 def _shelf(settings: Settings | None) -> Shelf:
     from common.settings import Settings as _Settings
+    from penstock.page_readers import shelf_of_page
     from warehouse.stored import shelf_of
 
-    return shelf_of(settings or _Settings.load())
+    return shelf_of_page() or shelf_of(settings or _Settings.load())

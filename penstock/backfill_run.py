@@ -19,8 +19,9 @@ from penstock.show import progress_bars
 
 if TYPE_CHECKING:
     from common.settings import Settings
-    from penstock.airflow_api import AirflowApi
+    from penstock.airflow_api import AirflowApi, Run
     from penstock.backfill import Plan
+    from penstock.pipeline import Pipeline
 
 _POLL_S = 2.0
 _PATIENCE_S = 180.0
@@ -82,9 +83,7 @@ def run_backfill(settings: Settings, wish: Wish, *, dry_run: bool, local: bool, 
         with progress_bars() as progress:
             summary = run_local(pipeline, plan, progress)
     else:
-        if running is None:
-            _ready(api, plan, unpause=unpause)
-            running = backfill_airflow.start(api, wish, pipeline.clock())
+        running = running or _start(pipeline, api, plan, unpause=unpause)
         logs.say(f"backfill {running.run_id}: Airflow runs it, {api.url}/dags/backfill")
         summary = {"id": running.run_id, **follow(api, running.run_id)}
     if as_json:
@@ -92,6 +91,42 @@ def run_backfill(settings: Settings, wish: Wish, *, dry_run: bool, local: bool, 
     else:
         show_summary(summary)
     return 1 if summary["not_done"] or summary.get("stopped") else 0
+
+
+def start_in_airflow(
+    pipeline: Pipeline, api: AirflowApi, wish: Wish, *, unpause: bool
+) -> tuple[Run | None, Plan | None]:
+    """Have Airflow run a backfill, unless it runs exactly this one already.
+
+    Args:
+        pipeline: lake, specs and releases.
+        api: Airflow.
+        wish: what is asked for.
+        unpause: unpause the DAGs that it needs.
+
+    Returns:
+        The run, None if there is nothing to do; and the plan, None for a run that was found at work.
+
+    Raises:
+        UnknownName: a target, or a DAG of it, is not known.
+        UsageError: a DAG that it needs is paused.
+        TransientError, TerminalError: Airflow did not answer, or refused.
+    """
+    from penstock import backfill_airflow
+    from penstock.backfill import plan_backfill
+
+    running = backfill_airflow.find(api, wish)
+    if running is not None:
+        return running, None
+    plan = plan_backfill(pipeline, wish)
+    return (None if plan.is_empty else _start(pipeline, api, plan, unpause=unpause)), plan
+
+
+def _start(pipeline: Pipeline, api: AirflowApi, plan: Plan, *, unpause: bool) -> Run:
+    from penstock import backfill_airflow
+
+    _ready(api, plan, unpause=unpause)
+    return backfill_airflow.start(api, plan.wish, pipeline.clock())
 
 
 def follow(api: AirflowApi, backfill_id: str) -> dict[str, Any]:

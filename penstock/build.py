@@ -35,6 +35,7 @@ from penstock.suites import warehouse_suites
 from transformations.dbt_runner import LakeTableFiles, project_digest, run_dbt
 from warehouse.inspect import describe_tables
 from warehouse.lease import Lease, lease
+from warehouse.metrics_layer import compile_metrics
 from warehouse.releases import Candidate, Release, Releases
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def _fill(
         history = copy_history(pipeline, candidate.database)
     tables = describe_tables(candidate.database, dict(FACTS.values()))
     _check_accounts(pipeline, pins, tables)
+    metrics = compile_metrics(result.semantics, candidate.database)
     return {
         "built_at": pipeline.clock().isoformat(),
         "run_id": pipeline.run_id,
@@ -182,6 +184,7 @@ def _fill(
         "full_refresh": anew,
         "tables": tables,
         "bi": marked_for_bi(),
+        "metrics": metrics,
         "models": result.to_dict(),
         "lineage": before["lineage"]
         if not anew and before.get("lineage")

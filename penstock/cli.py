@@ -21,10 +21,12 @@ from common import interrupts, logs, work
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
+    cli_backup,
     cli_bi,
     cli_incidents,
     cli_lineage,
     cli_maintenance,
+    cli_metric,
     cli_quality,
     cli_quarantine,
     cli_serve,
@@ -56,15 +58,18 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_backup.backup_app, name="backup")
 app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
+app.add_typer(cli_metric.metric_app, name="metric")
 app.add_typer(cli_incidents.incidents_app, name="incidents")
 app.add_typer(cli_maintenance.maintain_app, name="maintain")
 for command in (
     *cli_services.COMMANDS,
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
+    *cli_backup.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from common.notify_routes import SEVERITIES
 from penstock.incident_causes import Cause
 
 _JSON = {"intervals", "affected", "told"}
@@ -78,6 +79,11 @@ class Incident:
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form for people; of what was told, nothing that a URL could be read from is in it."""
         return {**asdict(self), "state": self.state}
+
+
+def gravest_first(incidents: Iterable[Incident]) -> list[Incident]:
+    """Those that are open first, the gravest of them first."""
+    return sorted(incidents, key=lambda each: (each.state, SEVERITIES.index(each.severity), each.incident_id))
 
 
 def fold(

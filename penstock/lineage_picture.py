@@ -11,11 +11,13 @@ from itertools import pairwise
 from penstock.lineage import Graph
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 250, 34, 90, 18, 20
-_COLOURS = {"raw": "#dbeafe", "refined": "#dcfce7", "warehouse": "#fef3c7"}
-_SOURCE_COLOUR = "#f1f5f9"
+_STAGES = ("raw", "refined", "warehouse")
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#0f172a}.small{font-size:10px;fill:#475569}"
-    "path{fill:none;stroke:#94a3b8;stroke-width:1.4}rect{stroke:#64748b;stroke-width:1}"
+    "path{fill:none;stroke:#94a3b8;stroke-width:1.4}.tip{fill:#94a3b8;stroke:none}rect{stroke:#64748b;stroke-width:1}"
+    ".ground{fill:#fff;stroke:none}.source{fill:#f1f5f9}.raw{fill:#dbeafe}.refined{fill:#dcfce7}.warehouse{fill:#fef3c7}"
+    "@media(prefers-color-scheme:dark){text{fill:#e7edf3}.small{fill:#9eacba}.ground{fill:#171f27}.source{fill:#26313c}"
+    ".raw{fill:#1c3350}.refined{fill:#17392a}.warehouse{fill:#3d3113}}"
 )
 
 
@@ -44,8 +46,8 @@ def draw(graph: Graph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="Lineage of {len(boxes)} tables"><style>{_STYLE}</style>'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" style="fill:#94a3b8;stroke:none"/></marker></defs>'
-        f'<rect width="{width}" height="{height}" style="fill:#ffffff;stroke:none"/>'
+        '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
+        f'<rect class="ground" width="{width}" height="{height}"/>'
         f"{''.join(arrows)}{''.join(boxes)}</svg>\n"
     )
 
@@ -76,10 +78,10 @@ def _middle(names: frozenset[str], places: dict[str, int]) -> float:
 
 def _box(name: str, x: int, y: int) -> str:
     stage, _, short = name.partition(".")
-    colour = _COLOURS.get(stage, _SOURCE_COLOUR)
-    head, label = (stage, short) if stage in _COLOURS else (name.rpartition("/")[0], name.rpartition("/")[2])
+    own = stage in _STAGES
+    head, label = (stage, short) if own else (name.rpartition("/")[0], name.rpartition("/")[2])
     return (
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="{colour}"/>'
+        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" class="{stage if own else "source"}"/>'
         f'<text class="small" x="{x + 8}" y="{y + 12}">{escape(_cut(head, 44))}</text>'
         f'<text x="{x + 8}" y="{y + 27}">{escape(_cut(label, 32))}</text>'
     )

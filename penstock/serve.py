@@ -15,6 +15,7 @@ from warehouse.serve.facts import DatasetFacts
 from warehouse.serve.keys import Issuer
 from warehouse.serve.sandbox import Limits
 from warehouse.serve.server import ServerOptions
+from warehouse.stored import stored_releases
 
 if TYPE_CHECKING:
     from penstock.lineage import Graph
@@ -31,7 +32,7 @@ def server_options(settings: Settings) -> ServerOptions:
     """What the settings say about serving.
 
     Raises:
-        SettingsError: there is no policy file.
+        SettingsError: there is no policy file; or the place of the releases cannot be used.
     """
     if not settings.policy.is_file():
         raise SettingsError(
@@ -41,6 +42,7 @@ def server_options(settings: Settings) -> ServerOptions:
     issuers = (each.partition(" ") for each in settings.token_issuers)
     return ServerOptions(
         warehouse=settings.warehouse,
+        releases=stored_releases(settings),
         state=settings.home / "serve",
         policy=settings.policy,
         issuers=tuple(Issuer(name, jwks_url.strip()) for name, _, jwks_url in issuers),

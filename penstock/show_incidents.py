@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from common.notify_routes import SEVERITIES
 from penstock.cli_options import print_json
-from penstock.incident import Incident
+from penstock.incident import Incident, gravest_first
 from penstock.incidents import Synced
 from penstock.notify_plan import undelivered
 from penstock.show import print_table, say
@@ -15,7 +14,7 @@ from penstock.show import print_table, say
 
 def show_incidents(incidents: Sequence[Incident], *, as_json: bool) -> None:
     """A list, the gravest first."""
-    ordered = sorted(incidents, key=lambda each: (each.state, SEVERITIES.index(each.severity), each.incident_id))
+    ordered = gravest_first(incidents)
     if as_json:
         print_json([each.to_dict() for each in ordered])
         return

@@ -21,6 +21,7 @@ for a full refresh when the models' code changed since the file was built: :func
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,12 @@ class DbtResult:
     seconds: float
     manifest_path: Path
     docs_path: Path | None
+
+    @property
+    def semantics(self) -> dict[str, Any]:
+        """Dbt's ``semantic_manifest.json``: semantic models and metrics, parsed and validated."""
+        found: dict[str, Any] = json.loads(self.manifest_path.with_name("semantic_manifest.json").read_bytes())
+        return found
 
     @property
     def rows(self) -> dict[str, int]:

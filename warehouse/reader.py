@@ -12,19 +12,30 @@ one closes it. Results and tables that were taken before a refresh keep the rele
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
 from common.errors import UnknownName, UsageError
-from lake.sql import identifier, literal
+from lake.sql import identifier
 from warehouse.shelf import CURRENT, Shelf
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from warehouse.metrics_layer import Metric
     from warehouse.releases import Release
+    from warehouse.serve.query import Question
+
+_RELATIONS = (
+    "SELECT schema_name || '.' || table_name AS name, comment FROM duckdb_tables() "
+    "WHERE NOT internal AND database_name = current_database() UNION ALL "
+    "SELECT schema_name || '.' || view_name, comment FROM duckdb_views() "
+    "WHERE NOT internal AND database_name = current_database()"
+)
+"""Everything that can be read by its name: tables of a release, or the views of a role."""
 
 
 class Table:
@@ -39,9 +50,7 @@ class Table:
         self.name, self.release = name, release
         self._connection = connection
         schema, _, table = name.rpartition(".")
-        found = connection.execute(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY 1"
-        ).fetchall()
+        found = connection.execute(f"SELECT name FROM ({_RELATIONS}) ORDER BY 1").fetchall()
         there_are = [full.removeprefix("main.") for (full,) in found]
         if name.removeprefix("main.") not in there_are:
             raise UnknownName(
@@ -74,15 +83,46 @@ class Table:
     @property
     def description(self) -> str | None:
         """What the table holds, one row per what; None if it was not said."""
-        row = self._connection.execute(
-            f"SELECT comment FROM duckdb_tables() WHERE schema_name || '.' || table_name = "
-            f"{literal(self.name if '.' in self.name else f'main.{self.name}')}"
-        ).fetchone()
+        name = self.name if "." in self.name else f"main.{self.name}"
+        row = self._connection.execute(f"SELECT comment FROM ({_RELATIONS}) WHERE name = ?", [name]).fetchone()
         return None if row is None else row[0]
 
     def __repr__(self) -> str:
         """Name and release."""
         return f"<{self.name} of {self.release.id}>"
+
+
+class Figures:
+    """Metrics of one release by groups.
+
+    Attributes:
+        release: the release they are of.
+        sql: the statement that makes them; its values are bound.
+    """
+
+    def __init__(self, asked: Question, release: Release, connection: duckdb.DuckDBPyConnection) -> None:
+        self.release, self.sql = release, asked.ordered(None)
+        self._values, self._connection = asked.parameters, connection
+
+    def relation(self) -> duckdb.DuckDBPyRelation:
+        """As a lazy DuckDB relation.
+
+        Raises:
+            duckdb.ConversionException: a filter's value is not of its dimension's type.
+        """
+        return self._connection.sql(self.sql, params=self._values)
+
+    def pl(self) -> pl.DataFrame:
+        """As a Polars frame."""
+        return self.relation().pl()
+
+    def arrow(self) -> pa.Table:
+        """As an Arrow table."""
+        return self.relation().to_arrow_table()
+
+    def df(self) -> Any:
+        """As a pandas frame; needs pandas."""
+        return self.relation().df()
 
 
 class Reader:
@@ -133,6 +173,41 @@ class Reader:
         # The connection before is not closed here: a result that is still being fetched holds it, and ends it.
         self._opened = self._shelf.open(self._wanted)
         return True
+
+    def metrics(self) -> list[Metric]:
+        """The metrics that the release carries, by name: label, description, unit, dimensions, grains, dataset."""
+        from warehouse.metrics_layer import metrics
+
+        release, connection = self._open()
+        return metrics(release, self._shelf.shown(release, connection))
+
+    def metric(
+        self,
+        names: str | Sequence[str],
+        *,
+        by: Sequence[str] = (),
+        grain: str | None = None,
+        filters: Sequence[str] = (),
+        sort: str | None = None,
+    ) -> Figures:
+        """Metrics of one dataset by groups, as the release defines them; nothing is read before it is asked for.
+
+        Args:
+            names: one metric, or several of the same dataset.
+            by: dimensions to group by; none by default.
+            grain: of time, to group by too: ``day``, ``week``, ``month``, ``quarter``, ``year``.
+            filters: ``dimension:operator:value`` each: ``origin_code:eq:JFK``, ``scheduled_on:ge:2013-02-01``.
+            sort: names of the result by commas, ``-`` before one that falls; the groups by default.
+
+        Raises:
+            Problem: no such metric, dimension or grain; metrics of several datasets; a filter that is none.
+        """
+        from warehouse.metrics_layer import question
+
+        release, connection = self._open()
+        shown = self._shelf.shown(release, connection)
+        asked = question(release, shown, names, by=by, grain=grain, filters=filters, sort=sort)
+        return Figures(asked, release, connection)
 
     def sql(self, query: str, params: Any = None) -> duckdb.DuckDBPyRelation:
         """A query over the release as a lazy relation: ``.pl()``, ``.to_arrow_table()``, ``.df()``, ``.fetchall()``."""

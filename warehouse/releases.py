@@ -168,6 +168,12 @@ class Releases(Shelf):
             (path for path in folder.iterdir() if _ID.fullmatch(path.name)), key=lambda path: int(path.name[1:])
         )
 
+    def on_disk(self, release: Release) -> Release:
+        """See :class:`Shelf`: it is."""
+        if not release.database.exists():
+            raise FileNotFoundError(release.database)
+        return release
+
     def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
         try:
             return open_read_only(release.database)

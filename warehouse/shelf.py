@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from common.errors import StateCorrupt, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from warehouse.releases import Release
+    from warehouse.serve.policy import Shown
 
 CURRENT = "current"
 _ID = re.compile(r"r\d{6,}")
@@ -42,7 +43,13 @@ class Move:
 
 
 class Shelf(ABC):
-    """A place with releases."""
+    """A place with releases.
+
+    Attributes:
+        follow_s: how often who follows the pointer should look at it, in s.
+    """
+
+    follow_s = 0.2
 
     @abstractmethod
     def current_id(self) -> str | None:
@@ -65,6 +72,15 @@ class Shelf(ABC):
         """Where the pointer was moved to and when, oldest first; releases that are gone included."""
 
     @abstractmethod
+    def on_disk(self, release: Release) -> Release:
+        """The same release with the folder in which its file lies on this disk, fetched if need be.
+
+        Raises:
+            FileNotFoundError: it was removed in the meantime.
+            StateCorrupt, StoreUnavailable: it cannot be read.
+        """
+
+    @abstractmethod
     def _connect(self, release: Release) -> duckdb.DuckDBPyConnection:
         """A hardened read-only connection to a release.
 
@@ -72,6 +88,17 @@ class Shelf(ABC):
             FileNotFoundError: it was removed in the meantime.
             StateCorrupt, StoreUnavailable: it cannot be read.
         """
+
+    def shown(self, release: Release, connection: duckdb.DuckDBPyConnection) -> Mapping[str, Shown]:
+        """The datasets that metrics may be asked of, as whoever reads here sees them: everything.
+
+        Args:
+            release: the release.
+            connection: to it, as :meth:`open` gave it.
+        """
+        from warehouse.metrics_layer import everything
+
+        return everything(release, connection)
 
     def get(self, release_id: str) -> Release:
         """The published release of that id.
@@ -104,7 +131,7 @@ class Shelf(ABC):
         if _ID.fullmatch(wanted.strip()):
             return self.get(wanted.strip())
         if as_of := _AS_OF.fullmatch(wanted.strip()):
-            return self.get(self._current_at(_time(as_of[1])))
+            return self.get(self._current_at(parse_time(as_of[1])))
         if re.fullmatch(r"\S+", wanted):
             raise self._absent(wanted, self.all())
         raise UsageError(
@@ -166,7 +193,12 @@ def _names(releases: Iterable[Release]) -> str:
     return ", ".join(release.id for release in releases) or "none yet"
 
 
-def _time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
+    """A time as in ISO 8601; without a zone it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ class StoredReleases(Shelf):
         cache: where releases that are read are kept.
         local: the warehouse folder of this machine: a release that lies there need not be fetched.
     """
+
+    follow_s = 1.0  # each look is a request that is paid for
 
     def __init__(self, files: ObjectFiles, cache: ReleaseCache, local: Releases) -> None:
         self._files, self._cache, self._local = files, cache, local
@@ -162,6 +164,12 @@ class StoredReleases(Shelf):
                 if last:  # put out of the cache again and again before it could be opened
                     raise FileNotFoundError(path) from None
         raise FileNotFoundError(release.id)
+
+    def on_disk(self, release: Release) -> Release:
+        """See :class:`Shelf`. Side effects: it counts as used just now, in the cache."""
+        if release.id not in self._indexes and self._index(release.id) is None:
+            raise FileNotFoundError(release.id)
+        return replace(release, folder=self._path(release.id).parent)
 
     def _path(self, release_id: str) -> Path:
         """Where the file of a release that was just looked up lies on this disk, fetched if need be."""

@@ -38,6 +38,7 @@ from tests.forked import Process
 from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
 from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
+from tests.integration.penstock.test_killed_backups import TRIALS as backup_trials  # noqa: N811
 from tests.integration.penstock.test_killed_maintenance import TRIALS as maintenance_trials  # noqa: N811
 from tests.integration.warehouse.test_doors import TRIALS as door_trials  # noqa: N811
 from warehouse.releases import Releases
@@ -224,7 +225,9 @@ TRIALS = [
 
 def test_every_point_there_is_has_a_trial() -> None:
     others = {
-        point for point, _ in (*versions_trials, *replay_trials, *incidents_trials, *door_trials, *maintenance_trials)
+        point
+        for trials in (versions_trials, replay_trials, incidents_trials, door_trials, maintenance_trials, backup_trials)
+        for point, _ in trials
     }
     campaign = {point for points in STAGE_POINTS.values() for point in points}
     assert {point for _, point, _ in TRIALS} | others | campaign == set(POINTS)

@@ -4,60 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from warehouse.serve.answers import Threads, page, stream, wanted_format
 from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
+from warehouse.serve.description import described
 from warehouse.serve.documents import (
     EXAMPLE_PAGE,
     FORMS,
     Dataset,
     Datasets,
     Difference,
+    Filters,
+    Form,
     Health,
     Lineage,
+    Of,
     Page,
     ReleaseEntry,
     Releases,
+    Sort,
     problems,
 )
 from warehouse.serve.facts import Facts
 from warehouse.serve.formats import MEDIA_TYPES
-from warehouse.serve.gate import Asked, problem_answer
+from warehouse.serve.gate import asked_of, problem_answer
+from warehouse.serve.graphql import graphql_routes
+from warehouse.serve.guarded import run_guarded
+from warehouse.serve.metric_routes import metric_routes
 from warehouse.serve.opened import Follower
+from warehouse.serve.operation_routes import operation_routes
+from warehouse.serve.operations import Operations
 from warehouse.serve.problems import Problem
-from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
-from warehouse.serve.sandbox import Sandbox, Statement
+from warehouse.serve.query import MAX_PAGE_ROWS, aggregate_question, rows_question
+from warehouse.serve.sandbox import Sandbox
 
 Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
-Of = Annotated[
-    str | None,
-    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
-]
-Filters = Annotated[
-    list[str] | None,
-    Query(
-        alias="filter",
-        max_length=MAX_FILTERS,
-        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
-        "(values separated by commas), starts_with, contains, is_null (true or false).",
-        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
-    ),
-]
-Sort = Annotated[
-    str | None,
-    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
-]
-Form = Annotated[
-    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
-]
 
 
 class SqlBody(BaseModel):
@@ -74,16 +67,34 @@ class SqlBody(BaseModel):
     release: str | None = Field(default=None, pattern=r"^r\d{6,12}$", description="An earlier release.")
 
 
-def make_routes(follower: Follower, facts: Facts, sandbox: Sandbox | None, threads: Threads) -> FastAPI:
+class _Routes(FastAPI):
+    """FastAPI without the middleware that answers the unexpected in plain text: the gate makes a problem of it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The application inside of the gate."""
+        handlers: Any = self.exception_handlers
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=handlers)
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
+
+
+def make_routes(
+    follower: Follower, facts: Facts, operations: Operations | None, sandbox: Sandbox | None, threads: Threads
+) -> FastAPI:
     """The application without its gate.
 
     Args:
         follower: gives releases.
         facts: what is known of datasets outside the warehouse.
+        operations: work that may be looked at and asked for; None where there is none.
         sandbox: runs statements; None where this machine cannot.
         threads: do the work.
     """
-    app = FastAPI(
+    app = _Routes(
         title="Penstock",
         version="1",
         summary="Curated datasets, each answer from exactly one release.",
@@ -98,6 +109,9 @@ def make_routes(follower: Follower, facts: Facts, sandbox: Sandbox | None, threa
     _catalog(app, follower, facts, threads)
     _data(app, follower, sandbox, threads)
     _releases(app, follower, threads)
+    operation_routes(app, follower, facts, operations, threads)
+    graphql_routes(app, follower, facts, threads)
+    metric_routes(app, threads)
     return app
 
 
@@ -113,7 +127,7 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
     @app.get("/v1/datasets", response_model=Datasets, responses=problems(404), tags=["catalog"])
     async def datasets(request: Request, release: Of = None) -> Any:  # noqa: ARG001 - taken by the gate
         """Every dataset that the caller's role may see."""
-        asked = _asked(request)
+        asked = asked_of(request)
         shown = asked.release.shown(asked.who.role)
         entries = [dataset_entry(asked.release, each, await known(name)) for name, each in sorted(shown.items())]
         return {"release": asked.release.id, "datasets": entries}
@@ -121,14 +135,14 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
     @app.get("/v1/datasets/{name}", response_model=Dataset, responses=problems(404), tags=["catalog"])
     async def dataset(request: Request, name: Name, release: Of = None) -> Any:  # noqa: ARG001 - as above
         """One dataset: columns, owners, freshness, quality."""
-        asked = _asked(request)
+        asked = asked_of(request)
         shown = asked.release.dataset(asked.who.role, name)
         return dataset_entry(asked.release, shown, await known(shown.name))
 
     @app.get("/v1/datasets/{name}/lineage", response_model=Lineage, responses=problems(404), tags=["catalog"])
     async def lineage(request: Request, name: Name) -> Any:
         """What a dataset is made of, and what is made of it."""
-        asked = _asked(request)
+        asked = asked_of(request)
         shown = asked.release.dataset(asked.who.role, name)
         return lineage_entry(shown, await known(shown.name))
 
@@ -154,7 +168,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
         form: Form = None,
     ) -> Response:
         """Rows: chosen, filtered, sorted; JSON by pages, CSV, Arrow and Parquet as streams."""
-        asked = _asked(request)
+        asked = asked_of(request)
         kind = wanted_format(asked, form)
         shown = asked.release.dataset(asked.who.role, name)
         question = rows_question(
@@ -195,7 +209,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
         form: Form = None,
     ) -> Response:
         """Measures by groups."""
-        asked = _asked(request)
+        asked = asked_of(request)
         kind = wanted_format(asked, form)
         shown = asked.release.dataset(asked.who.role, name)
         question = aggregate_question(shown, group=group, measures=measure or (), filters=filters or (), sort=sort)
@@ -210,33 +224,31 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
     )
     async def sql(request: Request, body: Annotated[SqlBody, Body()], form: Form = None) -> Response:
         """One SELECT of the caller's own, in a process of its own."""
-        asked = _asked(request)
+        asked = asked_of(request)
         asked.question = body.sql[:4000]
-        if sandbox is None:
-            raise Problem("sql_unavailable", "Guarded SQL is not served here.", remedy="use the datasets' routes")
         kind = wanted_format(asked, form)
         loop = asyncio.get_running_loop()
         if body.release is not None:
             asked.opened = await loop.run_in_executor(threads.exports, follower.get, body.release)
-        views = {name: each.guarded() for name, each in asked.release.shown(asked.who.role).items()}
-        statement = Statement(body.sql, views, kind, head=f'"release":"{asked.release.id}",')
-        answer = await loop.run_in_executor(threads.statements, sandbox.run, asked.release.release.folder, statement)
+        head = f'"release":"{asked.release.id}",'
+        run = partial(run_guarded, sandbox, follower, asked.release, asked.who.role, body.sql, kind, head=head)
+        answer = await loop.run_in_executor(threads.statements, run)
         asked.rows = answer.rows
         return Response(answer.content, media_type=MEDIA_TYPES[kind])
 
 
 def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
-    @app.get("/v1/releases", response_model=Releases, tags=["releases"])
+    @app.get("/v1/releases", response_model=Releases, responses=problems(), tags=["releases"])
     async def releases(request: Request) -> Any:
         """Published releases, oldest first."""
-        asked = _asked(request)
+        asked = asked_of(request)
         found = await asyncio.get_running_loop().run_in_executor(threads.exports, follower.all)
         return {"releases": [release_entry(each, asked.release.shown(asked.who.role)) for each in found]}
 
     @app.get("/v1/releases/{release_id}", response_model=ReleaseEntry, responses=problems(404), tags=["releases"])
     async def release_by_id(request: Request, release_id: ReleaseId) -> Any:
         """One release."""
-        asked = _asked(request)
+        asked = asked_of(request)
         found = await asyncio.get_running_loop().run_in_executor(threads.exports, follower.get, release_id)
         return release_entry(found.release, found.shown(asked.who.role))
 
@@ -248,7 +260,7 @@ def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
     )
     async def diff(request: Request, before_id: ReleaseId, after_id: ReleaseId) -> Any:
         """How one release differs from another, by dataset and interval."""
-        asked = _asked(request)
+        asked = asked_of(request)
         loop = asyncio.get_running_loop()
         before = await loop.run_in_executor(threads.exports, follower.get, before_id)
         after = await loop.run_in_executor(threads.exports, follower.get, after_id)
@@ -256,13 +268,8 @@ def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
         return difference(before.release, after.release, shown)
 
 
-def _asked(request: Request) -> Asked:
-    asked: Asked = request.scope["state"]["asked"]
-    return asked
-
-
 def _told(request: Request, problem: Problem) -> Response:
-    asked = _asked(request)
+    asked = asked_of(request)
     asked.code = problem.code
     status, headers, body = problem_answer(problem, asked.id)
     response = Response(body, status)

@@ -20,13 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from starlette.requests import Request
+
 from common.hashing import digest
+from warehouse.serve.admission import Admission, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
+from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
-from warehouse.serve.rate import Rate
-from warehouse.serve.tokens import Principal, Tokens
+from warehouse.serve.tokens import Principal
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,12 +41,13 @@ BODY_S = 10.0
 SEND_S = 30.0
 """How long a client may take nothing of an answer, in s; then it is broken off."""
 
-_BAD_TOKENS_PER_MIN = 60
+_GRAPHQL, _METRICS = "/graphql", "/v1/metrics"
 _OPEN = {"/health", "/v1/openapi.json"}
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Asked:
@@ -57,7 +61,9 @@ class Asked:
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.principal: Principal | None = None
+        self.principal: Principal | None = scope.get("state", {}).get("principal")
+        own = {"/v1/sql": "sql", _GRAPHQL: "graphql"}.get(self.path, "http")
+        self.door = str(scope.get("state", {}).get("door") or own)
         self.opened: OpenRelease | None = None
         self.question = unquote(self.query.decode("latin-1"))[:4000]
         self.cacheable = False
@@ -75,6 +81,18 @@ class Asked:
         return self.principal
 
     @property
+    def is_tagged(self) -> bool:
+        """Whether answers to such a request may carry an ETag."""
+        path = self.path
+        of_dataset = path.startswith("/v1/datasets/") and path.endswith(("/rows", "/aggregate"))
+        return of_dataset or path == _GRAPHQL or path.startswith(_METRICS)
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether the caller may do, not only look."""
+        return "operate" in self.who.scopes
+
+    @property
     def release(self) -> OpenRelease:
         """The release that answers; known behind the gate."""
         if self.opened is None:
@@ -82,16 +100,34 @@ class Asked:
         return self.opened
 
 
+def asked_of(request: Request) -> Asked:
+    """What the gate knows of a request."""
+    asked: Asked = request.scope["state"]["asked"]
+    return asked
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
+    published; else ``read``.
+    """
+    if path == "/v1/sql":
+        return "sql"
+    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
+    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
+
+
 class Gate:
     """ASGI middleware; the request's :class:`Asked` is ``scope["state"]["asked"]``.
 
+    A door of this process that has found out who asks says so in ``scope["state"]["principal"]``, and its own name for
+    the log in ``scope["state"]["door"]``; nothing that comes over a socket can.
+
     Args:
         app: the routes.
-        tokens: verifies tokens.
+        admission: lets callers in.
         follower: gives releases.
         cache: keeps answers.
         log: keeps questions.
-        requests_per_min: of one token's subject.
         threads: for what may wait.
         policy_digest: part of every ETag, since a changed policy changes answers.
     """
@@ -100,23 +136,20 @@ class Gate:
         self,
         app: Any,
         *,
-        tokens: Tokens,
+        admission: Admission,
         follower: Follower,
         cache: Cache,
         log: QueryLog,
-        requests_per_min: int,
         threads: ThreadPoolExecutor,
         policy_digest: str,
     ) -> None:
         self._app = app
-        self._tokens = tokens
+        self._admission = admission
         self._follower = follower
         self._cache = cache
         self._log = log
         self._threads = threads
         self._policy_digest = policy_digest
-        self._requests = Rate(requests_per_min)
-        self._bad_tokens = Rate(_BAD_TOKENS_PER_MIN)
         self._tags: dict[tuple[str, str], bytes] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -152,17 +185,14 @@ class Gate:
         if asked.path in _OPEN:
             await self._app(scope, receive, answer)
             return
-        asked.principal = await self._authenticate(scope, asked)
-        if not self._requests.hit(asked.principal.subject):
-            raise _too_many()
-        needed = "sql" if asked.path == "/v1/sql" else "read"
-        if needed not in asked.principal.scopes:
-            raise Problem("scope_missing", f"The token does not have the scope {needed}.", remedy="ask for that scope")
+        if asked.principal is None:  # else a door of this process knows who it is
+            asked.principal = await self._authenticate(scope, asked)
+        self._admission.count(asked.principal)
+        require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
-        tag = self._tag(asked.opened.id, asked.principal.role)
-        answer.tag = tag
-        if asked.method == "GET" and asked.path.startswith("/v1/datasets/"):
-            if asked.headers.get(b"if-none-match") == tag and asked.path.endswith(("/rows", "/aggregate")):
+        tag = answer.tag = self._tag(asked)
+        if asked.method == "GET" and asked.path.startswith(("/v1/datasets/", _METRICS, _GRAPHQL)):
+            if asked.headers.get(b"if-none-match") == tag and asked.is_tagged:
                 asked.source = "unchanged"
                 await answer.unchanged()
                 return
@@ -170,6 +200,7 @@ class Gate:
             kept = await self._cache.get(key)
             if kept is not None:
                 asked.source, asked.rows = "cache", kept.rows
+                asked.cacheable = True
                 await answer.kept(kept)
                 return
             answer.collect()
@@ -185,31 +216,31 @@ class Gate:
         address = str((scope.get("client") or ("",))[0])
         if kind.lower() != "bearer" or not token:
             raise Problem("token_missing", "The request has no token.", remedy="send Authorization: Bearer <token>")
-        if self._tokens.is_kept(token):
-            return self._tokens.verify(token)
-        if self._bad_tokens.is_full(address):
-            raise _too_many()
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._tokens.verify, token.strip())
-        except Problem:
-            self._bad_tokens.hit(address)
-            raise
+        if self._admission.is_known(token):
+            return self._admission.identify(token, address)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._admission.identify, token, address)
 
     async def _release(self, asked: Asked) -> OpenRelease:
-        if b"release=" in asked.query and asked.path.startswith("/v1/datasets"):
+        if b"release=" in asked.query and asked.path.startswith(("/v1/datasets", _METRICS, _GRAPHQL)):
             named = parse_qs(asked.query.decode("latin-1")).get("release")
             if named:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, self._follower.get, named[-1])
         return self._follower.current()
 
-    def _tag(self, release: str, role: str) -> bytes:
-        found = self._tags.get((release, role))
+    def _tag(self, asked: Asked) -> bytes:
+        """The ETag of what depends on release and role alone; of GraphQL, where not every answer does, also of the
+        document, so that a tag is only ever of one that did.
+        """
+        known = asked.release.id, asked.who.role
+        found = self._tags.get(known)
         if found is None:
-            found = f'W/"{release}-{digest(role, self._policy_digest)[:8]}"'.encode()
-            self._tags[release, role] = found
-        return found
+            found = f'W/"{known[0]}-{digest(known[1], self._policy_digest)[:8]}'.encode()
+            self._tags[known] = found
+        if asked.path == _GRAPHQL:
+            found += b"-" + digest(asked.query.decode("latin-1"))[:8].encode()
+        return found + b'"'
 
     def _key(self, asked: Asked) -> str:
         accept = asked.headers.get(b"accept", b"").decode("latin-1")
@@ -265,12 +296,20 @@ class _Answer:
         except (TimeoutError, OSError) as error:
             raise _Gone from error
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the answer is the same as long as the release is."""
+        asked = self._asked
+        if asked.path == _GRAPHQL:
+            return asked.status == 304 or (asked.status == 200 and asked.cacheable)
+        return asked.status in {200, 304} and asked.is_tagged
+
     def _own(self) -> list[tuple[bytes, bytes]]:
         own = [(b"penstock-request-id", self._asked.id.encode()), (b"x-content-type-options", b"nosniff")]
         own.append((b"vary", b"Authorization, Accept"))
         if self._asked.opened is not None:
             own.append((b"penstock-release", self._asked.opened.id.encode()))
-        if self._asked.status in {200, 304} and self._asked.path.endswith(("/rows", "/aggregate")):
+        if self.is_lasting:
             own += [(b"etag", self.tag), (b"cache-control", b"private, no-cache")]
         elif self._asked.path not in _OPEN:
             own.append((b"cache-control", b"no-store"))
@@ -306,10 +345,6 @@ def problem_answer(problem: Problem, request_id: str) -> tuple[int, list[tuple[b
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(problem.retry_after_s).encode()))
     return problem.status, headers, body
-
-
-def _too_many() -> Problem:
-    return Problem("too_many_requests", "There were too many requests.", remedy="wait a minute", retry_after_s=60)
 
 
 async def _whole_body(receive: Receive, asked: Asked) -> Receive:
@@ -350,7 +385,7 @@ def _entry(asked: Asked) -> Entry:
         subject=who.subject if who else "",
         role=who.role if who else "",
         token_id=who.token_id if who else "",
-        door="sql" if asked.path == "/v1/sql" else "http",
+        door=asked.door,
         method=asked.method,
         path=asked.path[:500],
         question=asked.question,

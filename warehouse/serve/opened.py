@@ -2,7 +2,7 @@
 
 ::
 
-    pointer moves ─▶ noticed within FOLLOW_S ─▶ new release opened beside the old one ─▶ one reference swapped
+    pointer moves ─▶ noticed within follow_s of its shelf ─▶ opened beside the old one ─▶ one reference swapped
 
 A request takes its release once and keeps it to its end, so every answer comes from exactly one. The old instance ends
 with the last request that holds it.
@@ -21,17 +21,15 @@ import duckdb
 
 from common.errors import PenstockError, UnknownName
 from lake.sql import literal
-from warehouse.releases import Release, Releases
+from warehouse.releases import Release
 from warehouse.serve.policy import Policy, Shown, Table, shown_to
 from warehouse.serve.problems import Problem
+from warehouse.shelf import Shelf
 
 _LOG = logging.getLogger(__name__)
 
-FOLLOW_S = 0.2
-"""How soon a move of the pointer is looked for, in s."""
-
 PROMISED_DELAY_S = 1.0
-"""After how long, at the latest, a published release is served, in s."""
+"""After how long, at the latest, a release published on this disk is served, in s."""
 
 _EARLIER_KEPT = 2
 
@@ -48,7 +46,7 @@ class OpenRelease:
     """One release in this process, read only and locked: no other file, no network, no setting.
 
     Args:
-        release: the release.
+        release: the release, its folder on this disk.
         policy: who may see what.
         salt: see :func:`warehouse.serve.policy.shown_to`.
         memory_limit_mb: DuckDB's limit for all queries of this release.
@@ -76,7 +74,7 @@ class OpenRelease:
         self._instance.execute(f"ATTACH {literal(str(release.database))} AS warehouse (READ_ONLY)")
         self._instance.execute("SET enable_external_access = false")
         self._instance.execute("SET lock_configuration = true")
-        self.tables, self.descriptions = _describe(self._instance)
+        self.tables, self.descriptions = describe(self._instance)
         self._shown = {
             name: shown_to(self._instance, role, self.tables, salt=salt) for name, role in policy.roles.items()
         }
@@ -110,7 +108,8 @@ class OpenRelease:
         self._idle.append(cursor)
 
 
-def _describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:
+def describe(connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, Table], dict[str, Description]]:
+    """Tables of the catalog ``warehouse`` and what is said of them, by name."""
     names = "CASE schema_name WHEN 'main' THEN '' ELSE schema_name || '.' END || table_name"
     comments = dict(
         connection.execute(
@@ -135,14 +134,14 @@ class Follower:
     """The current release, and earlier ones by id.
 
     Args:
-        warehouse: the folder.
+        shelf: where the releases are.
         policy, salt, memory_limit_mb, threads: see :class:`OpenRelease`.
 
     Side effects: a thread follows the pointer until :meth:`close`.
     """
 
-    def __init__(self, warehouse: Path, policy: Policy, *, salt: str, memory_limit_mb: int, threads: int) -> None:
-        self._releases = Releases(warehouse)
+    def __init__(self, shelf: Shelf, policy: Policy, *, salt: str, memory_limit_mb: int, threads: int) -> None:
+        self._shelf = shelf
         self._policy = policy
         self._salt = salt
         self._memory_limit_mb = memory_limit_mb
@@ -179,9 +178,9 @@ class Follower:
             return current
         with self._guard:
             try:
-                release = self._releases.get(release_id)
+                release = self._shelf.get(release_id)
                 found = self._earlier.pop(release_id, None) or self._open(release)
-            except (UnknownName, duckdb.Error):
+            except (UnknownName, FileNotFoundError, duckdb.Error):
                 self._earlier.pop(release_id, None)
                 raise Problem(
                     "unknown_release", f"There is no release {release_id[:40]!r}.", remedy="see GET /v1/releases"
@@ -193,21 +192,44 @@ class Follower:
 
     def all(self) -> list[Release]:
         """All published releases, oldest first."""
-        return self._releases.all()
+        return self._shelf.all()
+
+    def folder(self, opened: OpenRelease) -> Path:
+        """Where the file of a release lies now: a cache may have dropped what is still open, and then fetches it again.
+
+        Raises:
+            Problem: ``unknown_release``: it was retired.
+        """
+        folder = opened.release.folder
+        if folder.exists():
+            return folder
+        try:
+            return self._shelf.on_disk(opened.release).folder
+        except FileNotFoundError:
+            raise Problem(
+                "unknown_release", f"Release {opened.id} was retired.", remedy="see GET /v1/releases"
+            ) from None
 
     def _open(self, release: Release) -> OpenRelease:
         return OpenRelease(
-            release, self._policy, salt=self._salt, memory_limit_mb=self._memory_limit_mb, threads=self._threads
+            self._shelf.on_disk(release),
+            self._policy,
+            salt=self._salt,
+            memory_limit_mb=self._memory_limit_mb,
+            threads=self._threads,
         )
 
     def _look(self) -> None:
-        release = self._releases.current()
-        if release is not None and (self._current is None or self._current.id != release.id):
+        current = self._shelf.current_id()
+        if current is None or (self._current is not None and self._current.id == current):
+            return
+        release = self._shelf.current()
+        if release is not None:
             self._current = self._open(release)
             _LOG.info("release %s is served", release.id)
 
     def _follow(self) -> None:
-        while not self._ended.wait(FOLLOW_S):
+        while not self._ended.wait(self._shelf.follow_s):
             try:
                 self._look()
             except (PenstockError, duckdb.Error, OSError) as error:  # served on; looked for again in a moment

@@ -12,6 +12,7 @@ condition that cannot be bound - closes that dataset for that role: renaming a c
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import duckdb
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.errors import SpecError
+from common.files import write_private_once
 from common.yaml_files import YamlFile
 from lake.sql import identifier, literal
 from warehouse.serve.formats import Column
@@ -115,6 +117,17 @@ class Shown:
         if not self.filtered:
             return self.select()
         return f"WITH visible AS MATERIALIZED ({self.select()}) SELECT * FROM visible"
+
+
+def mask_salt(state: Path) -> str:
+    """What hashed values are salted with: a key of this installation, made when it is first needed.
+
+    Args:
+        state: ``<home>/serve``.
+    """
+    path = state / "mask.key"
+    write_private_once(path, os.urandom(16).hex())
+    return path.read_text()
 
 
 def load_policy(path: Path) -> Policy:

@@ -92,8 +92,8 @@ def rows_question(
     """
     types = dict(shown.columns)
     chosen = _names(select, types, "select") if select else list(types)
-    where, parameters = _where(filters, types)
-    keys = _sort_keys(sort, types)
+    where, parameters = conditions(filters, types)
+    keys = sort_keys(sort, types)
     own = digest(shown.name, chosen, list(filters), sort or "")[:16]
     if cursor is not None:
         condition, more = _behind(cursor, keys, shown, release=release, own=own)
@@ -101,7 +101,7 @@ def rows_question(
         parameters += more
     fields = [identifier(name) for name in chosen] + [identifier(ROW)] * paged
     source = shown.select(with_row=paged or cursor is not None)
-    sql = f"SELECT {', '.join(fields)} FROM ({source}) AS shown{_clause(where)}"
+    sql = f"SELECT {', '.join(fields)} FROM ({source}) AS shown{clause(where)}"
     order = [f"{identifier(name)} {'DESC' if falls else 'ASC'} NULLS LAST" for name, falls in keys]
     if paged:
         order.append(identifier(ROW))
@@ -133,18 +133,19 @@ def aggregate_question(
             raise Problem("bad_parameter", f"{name!r} is asked for twice.", remedy="name each measure once")
         columns.append((name, kind))
         fields.append(f"{sql} AS {identifier(name)}")
-    where, parameters = _where(filters, types)
+    where, parameters = conditions(filters, types)
     grouped = f" GROUP BY {', '.join(identifier(name) for name in groups)}" if groups else ""
-    sql = f"SELECT {', '.join(fields)} FROM ({shown.select()}) AS shown{_clause(where)}{grouped}"
-    keys = _sort_keys(sort, dict(columns))
+    sql = f"SELECT {', '.join(fields)} FROM ({shown.select()}) AS shown{clause(where)}{grouped}"
+    keys = sort_keys(sort, dict(columns))
     named = {name for name, _ in keys}
     keys += [(name, False) for name in groups if name not in named]
     order = tuple(f"{identifier(name)} {'DESC' if falls else 'ASC'} NULLS LAST" for name, falls in keys)
     return Question(sql, tuple(columns), parameters, order)
 
 
-def _clause(conditions: Sequence[str]) -> str:
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+def clause(where: Sequence[str]) -> str:
+    """The WHERE of conditions that must all hold; nothing without any."""
+    return f" WHERE {' AND '.join(where)}" if where else ""
 
 
 def _column(name: str, types: Mapping[str, str]) -> str:
@@ -164,23 +165,37 @@ def _names(text: str, types: Mapping[str, str], parameter: str) -> list[str]:
     return names
 
 
-def _sort_keys(sort: str | None, types: Mapping[str, str]) -> list[tuple[str, bool]]:
+def sort_keys(sort: str | None, types: Mapping[str, str]) -> list[tuple[str, bool]]:
+    """Names of an order, and whether each falls.
+
+    Raises:
+        Problem: ``unknown_column``, ``bad_parameter``.
+    """
     keys = [(_column(part.removeprefix("-"), types), part.startswith("-")) for part in sort.split(",")] if sort else []
     if len({name for name, _ in keys}) != len(keys):
         raise Problem("bad_parameter", "A column stands twice in 'sort'.", remedy="name each once")
     return keys
 
 
-def _where(filters: Sequence[str], types: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def conditions(filters: Sequence[str], types: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Conditions of filters, and their values.
+
+    Args:
+        filters: ``column:operator:value`` each.
+        types: DuckDB type of each column that may be named.
+
+    Raises:
+        Problem: ``unknown_column``, ``bad_filter``, ``wrong_type``.
+    """
     if len(filters) > MAX_FILTERS:
         raise Problem("bad_filter", f"There are more than {MAX_FILTERS} filters.", remedy="use fewer")
-    conditions: list[str] = []
+    found: list[str] = []
     parameters: list[str] = []
     for text in filters:
         condition, values = _filter(text, types)
-        conditions.append(condition)
+        found.append(condition)
         parameters += values
-    return conditions, parameters
+    return found, parameters
 
 
 def _filter(text: str, types: Mapping[str, str]) -> tuple[str, list[str]]:

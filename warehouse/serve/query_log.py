@@ -24,9 +24,9 @@ class Entry:
         at: when it came, UTC, ISO 8601.
         request_id: also sent to the caller.
         subject, role, token_id: who; empty where the token was refused.
-        door: ``http`` or ``sql``.
+        door: ``http``, ``graphql``, ``sql``, ``portal`` or ``flight``.
         method, path: what was asked.
-        question: the parameters, or the SQL.
+        question: the parameters, the SQL, or the GraphQL document.
         release: id of the release that answered; empty if none did.
         status: of the answer.
         code: of the problem; empty if there was none.

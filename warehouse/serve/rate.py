@@ -6,13 +6,14 @@ every request.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 
 
 class Rate:
-    """At most so many in each minute of the clock, by name.
+    """At most so many in each minute of the clock, by name; safe to use from many threads.
 
     Args:
         per_min: how many.
@@ -22,19 +23,22 @@ class Rate:
     def __init__(self, per_min: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_min = per_min
         self._clock = clock
+        self._guard = threading.Lock()
         self._minute = -1
         self._counts: Counter[str] = Counter()
 
     def is_full(self, name: str) -> bool:
         """Whether that name has had all of this minute."""
-        self._turn()
-        return self._counts[name] >= self._per_min
+        with self._guard:
+            self._turn()
+            return self._counts[name] >= self._per_min
 
     def hit(self, name: str) -> bool:
         """Count one; False if it was one too many."""
-        self._turn()
-        self._counts[name] += 1
-        return self._counts[name] <= self._per_min
+        with self._guard:
+            self._turn()
+            self._counts[name] += 1
+            return self._counts[name] <= self._per_min
 
     def _turn(self) -> None:
         minute = int(self._clock() // 60)

@@ -12,6 +12,7 @@ worker is told nothing but its release, so there is no secret in it to be found.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -68,12 +69,16 @@ class Statement:
         views: name -> SELECT of each dataset that the caller's role may see (:mod:`warehouse.serve.policy`).
         format: how the answer is wanted.
         head: of JSON, what stands before the rows.
+        parameters: values of the text's ``?`` in their order: an Arrow IPC stream of one row; empty for none.
+        describe: whether only the columns are wanted, and no row.
     """
 
     sql: str
     views: Mapping[str, str]
     format: Format = "json"
     head: str = ""
+    parameters: bytes = b""
+    describe: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,8 @@ class Sandbox:
             "views": dict(statement.views),
             "format": statement.format,
             "head": statement.head,
+            "parameters": base64.b64encode(statement.parameters).decode(),
+            "describe": statement.describe,
             "memory_bytes": limits.memory_mb << 20,
             "cpu_s": limits.cpu_s,
             "max_rows": limits.max_rows,

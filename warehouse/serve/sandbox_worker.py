@@ -16,6 +16,7 @@ Run by :mod:`warehouse.serve.sandbox` as ``python -m warehouse.serve.sandbox_wor
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import gc
 import json
@@ -36,7 +37,7 @@ from warehouse.serve import frames
 from warehouse.serve.formats import encode
 from warehouse.serve.problems import Problem
 from warehouse.serve.seccomp import lock_down
-from warehouse.serve.sql_check import check
+from warehouse.serve.sql_check import CATALOG, check, count_parameters
 
 _NOBODY = 65534
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
@@ -76,6 +77,8 @@ def _engine() -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
     # An enforced filter must run before the caller's conditions: else an error in one of them tells of hidden rows.
     connection.execute("SET disabled_optimizers = 'cte_filter_pusher'")
+    connection.execute(f"ATTACH ':memory:' AS {CATALOG}")
+    connection.execute(f"USE {CATALOG}")
     connection.execute("SELECT 1 AS one").to_arrow_table()
     return connection
 
@@ -136,11 +139,15 @@ def _answer(answer: int, connection: duckdb.DuckDBPyConnection, job: dict[str, A
     _limit(size, memory_bytes, int(job["cpu_s"]))
     lock_down()
     try:
-        sql = check(connection, job["sql"], job["views"])
-        relation = connection.sql(sql)
+        values = _values(base64.b64decode(job["parameters"]))
+        if job["describe"] and not values:
+            values = [None] * count_parameters(connection, job["sql"])
+        sql = check(connection, job["sql"], job["views"], parameters=len(values))
+        relation = connection.sql(sql, params=values)
         columns = [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
-        limited = f"SELECT * FROM ({sql}\n) LIMIT {int(job['max_rows']) + 1}"
-        encoded = encode(connection, limited, columns, job["format"], head=job["head"])
+        most = 0 if job["describe"] else int(job["max_rows"]) + 1
+        limited = f"SELECT * FROM ({sql}\n) LIMIT {most}"
+        encoded = encode(connection, limited, columns, job["format"], values, head=job["head"])
         size = 0
         for chunk in encoded:
             size += len(chunk)
@@ -164,6 +171,21 @@ def _answer(answer: int, connection: duckdb.DuckDBPyConnection, job: dict[str, A
             _fail(answer, "sql_error", _told(text), "correct the statement")
         else:
             _fail(answer, "sql_error", "The statement cannot be run.", "simplify the statement")
+
+
+def _values(stream: bytes) -> list[Any]:
+    """The parameters, whose bytes are a caller's: read in here, without a thread, which this process may not start."""
+    if not stream:
+        return []
+    try:
+        with pa.ipc.open_stream(stream, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+        if table.num_rows != 1:
+            raise Problem("sql_error", f"There are {table.num_rows} rows of parameters.", remedy="bind one row")
+        return [column[0].as_py() for column in table.columns]
+    except (pa.ArrowException, ValueError, TypeError):
+        raise Problem("sql_error", "The parameters cannot be read.", remedy="bind plain values") from None
 
 
 def _limit(size: int, memory_bytes: int, cpu_s: int) -> None:

@@ -22,6 +22,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.hashing import digest
+from warehouse.releases import Releases
+from warehouse.serve.admission import Admission
 from warehouse.serve.answers import Threads
 from warehouse.serve.app import make_routes
 from warehouse.serve.cache import Cache, MemoryCache, RedisCache
@@ -29,11 +31,13 @@ from warehouse.serve.facts import Facts, NoFacts
 from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
-from warehouse.serve.policy import load_policy
+from warehouse.serve.operations import Operations
+from warehouse.serve.policy import load_policy, mask_salt
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Tokens
+from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
 """How long the head of a request may take to arrive, in s."""
@@ -48,6 +52,7 @@ class ServerOptions:
 
     Attributes:
         warehouse: folder of the releases.
+        releases: where they are instead, in object storage.
         state: ``<home>/serve``: keys, tokens, revocations, the log of queries.
         policy: the policy file.
         issuers: OpenID issuers that are believed beside the local one.
@@ -63,6 +68,7 @@ class ServerOptions:
     warehouse: Path
     state: Path
     policy: Path
+    releases: Shelf | None = None
     issuers: tuple[Issuer, ...] = ()
     audience: str = "penstock"
     role_claim: str = "role"
@@ -79,6 +85,7 @@ class Service:
     Args:
         options: see there.
         facts: what is known of datasets outside the warehouse.
+        operations: work that may be looked at and asked for; none by default.
 
     Raises:
         SpecError: the policy file is not valid.
@@ -86,14 +93,25 @@ class Service:
     Side effects: threads and processes run until :meth:`close`.
     """
 
-    def __init__(self, options: ServerOptions, facts: Facts | None = None) -> None:
+    def __init__(
+        self, options: ServerOptions, facts: Facts | None = None, operations: Operations | None = None
+    ) -> None:
         policy = load_policy(options.policy)
-        salt_path = options.state / "mask.key"
-        write_private_once(salt_path, os.urandom(16).hex())
-        self.follower = Follower(
-            options.warehouse,
+        self.options = options
+        self.policy = policy
+        self.issuer = LocalIssuer(options.state)
+        self.tokens = Tokens(
             policy,
-            salt=salt_path.read_text(),
+            self.issuer,
+            issuers=options.issuers,
+            audience=options.audience,
+            role_claim=options.role_claim,
+        )
+        self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
+        self.follower = Follower(
+            options.releases or Releases(options.warehouse),
+            policy,
+            salt=mask_salt(options.state),
             memory_limit_mb=options.memory_limit_mb,
             threads=options.threads,
         )
@@ -109,18 +127,11 @@ class Service:
         cache: Cache = RedisCache(options.redis_url) if options.redis_url else MemoryCache()
         self._waiting = ThreadPoolExecutor(4, "gate")
         self.app = Gate(
-            make_routes(self.follower, facts or NoFacts(), self.sandbox, self.threads),
-            tokens=Tokens(
-                policy,
-                LocalIssuer(options.state),
-                issuers=options.issuers,
-                audience=options.audience,
-                role_claim=options.role_claim,
-            ),
+            make_routes(self.follower, facts or NoFacts(), operations, self.sandbox, self.threads),
+            admission=self.admission,
             follower=self.follower,
             cache=cache,
             log=self.log,
-            requests_per_min=options.requests_per_min,
             threads=self._waiting,
             policy_digest=digest(policy.model_dump_json()),
         )
@@ -187,7 +198,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -195,6 +206,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
+        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -205,7 +217,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None])
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            service.app,
+            app or service.app,
             http=Patient,
             loop="auto",
             lifespan="off",

@@ -25,6 +25,9 @@ from warehouse.serve.problems import Problem
 MAX_SQL_BYTES = 65_536
 """Longest statement that is looked at, in bytes."""
 
+CATALOG = "penstock"
+"""Name of the one catalog that a statement may write before schema and dataset."""
+
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SYSTEM = ("duckdb_", "information_schema", "pg_", "pragma_", "sqlite_")
 _REMEDY = "send one SELECT over the datasets that the catalog lists, with documented functions only"
@@ -37,13 +40,14 @@ def refused(detail: str) -> Problem:
     return Problem("sql_refused", detail, remedy=_REMEDY)
 
 
-def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[str]) -> str:
+def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[str], *, parameters: int = 0) -> str:
     """Let a statement pass, or refuse it.
 
     Args:
         connection: any connection; only its parser is used.
         sql: the text.
         datasets: names that may be read, ``table`` or ``schema.table``, in lower case.
+        parameters: how many ``?`` it must have.
 
     Returns:
         The statement alone, without what ended it.
@@ -71,12 +75,21 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[
         if document.get("error") or len(document.get("statements", ())) != 1:
             raise refused("The statement is no plain SELECT.")
         statement = document["statements"][0]
-        if statement.get("named_param_map"):
-            raise refused("The statement has parameters.")
-        _Walk({name.lower() for name in datasets}).node(statement["node"], frozenset())
+        named = {each["key"] for each in statement.get("named_param_map") or ()}
+        if named != {str(number) for number in range(1, parameters + 1)}:
+            raise refused(f"The statement has other parameters than the {parameters} that were given, written as ?.")
+        _Walk({name.lower() for name in datasets}, has_parameters=parameters > 0).node(statement["node"], frozenset())
     except (RecursionError, ValueError):
         raise refused("The statement is nested too deeply.") from None
     return _without_end(statements[0].query)
+
+
+def count_parameters(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """How many ``?`` a statement has; 0 if it is none, which :func:`check` will tell."""
+    try:
+        return len(connection.extract_statements(sql)[0].named_parameters)
+    except (duckdb.Error, IndexError):
+        return 0
 
 
 def _without_end(sql: str) -> str:
@@ -97,8 +110,9 @@ def _first_line(error: BaseException) -> str:
 class _Walk:
     """The walk of one statement."""
 
-    def __init__(self, datasets: Collection[str]) -> None:
+    def __init__(self, datasets: Collection[str], *, has_parameters: bool) -> None:
         self._datasets = datasets
+        self._has_parameters = has_parameters
 
     def node(self, node: Tree, visible: frozenset[str]) -> None:
         """A query: its common table expressions in their order, then everything else."""
@@ -156,8 +170,9 @@ class _Walk:
         if kind == "BASE_TABLE":
             name, schema = str(tree.get("table_name", "")).lower(), str(tree.get("schema_name") or "").lower()
             full = name if schema in {"", "main"} else f"{schema}.{name}"
-            is_common = not schema and name in visible
-            if tree.get("catalog_name") or tree.get("at_clause") or not (is_common or full in self._datasets):
+            catalog = str(tree.get("catalog_name") or "").lower()
+            is_common = not schema and not catalog and name in visible
+            if catalog not in {"", CATALOG} or tree.get("at_clause") or not (is_common or full in self._datasets):
                 raise refused(f"There is no dataset {_word(full)} for you.")
         elif kind == "TABLE_FUNCTION":
             self._function(tree["function"], visible, sql_allowed.TABLE_FUNCTIONS)
@@ -167,6 +182,8 @@ class _Walk:
 
     def _expression(self, tree: Tree, visible: frozenset[str]) -> None:
         kind = tree["class"]
+        if kind == "PARAMETER" and self._has_parameters:
+            return
         if kind not in sql_allowed.EXPRESSION_CLASSES:
             raise refused(f"{_word(kind)} is not allowed.")
         if kind == "CONSTANT":

@@ -31,8 +31,8 @@ from lake.batches import StagedBatch
 from lake.paths import engine_path
 from lake.sql import parquet_relation
 from penstock.embedded import EmbeddedServices
+from tests.doubles.tcp import Fault, tcp_proxy
 from tests.integration.ingestion.conftest import DatabaseSource, new_lake
-from tests.integration.ingestion.network import Fault, proxy
 from tests.integration.ingestion.shops import database_shop
 
 ROWS = 30_000
@@ -87,7 +87,7 @@ def test_a_connection_that_breaks_or_stalls_while_rows_change_leaves_nothing_and
 ) -> None:
     settings: dict[str, Any] = {"parallel_reads": readers, "statement_timeout_s": TIMEOUT_S}
     lake = new_lake(database.lake.settings.home, **settings)
-    with proxy(database.url, fault, after_bytes) as between:
+    with tcp_proxy(database.url, fault, after_bytes) as between:
         began = time.monotonic()
         with pytest.raises(SourceUnavailable) as broken:
             database.stage(changing, url=between.url, lake=lake)
@@ -104,7 +104,7 @@ def test_a_connection_that_breaks_or_stalls_while_rows_change_leaves_nothing_and
 
 
 def test_a_source_that_answers_in_slices_is_read_whole(database: DatabaseSource, changing: SourceSpec) -> None:
-    with proxy(database.url, "slice") as between:
+    with tcp_proxy(database.url, "slice") as between:
         batch, wrong = differences(database, changing, between.url)
     assert (wrong, batch.rows_in) == (0, ROWS)
 
@@ -113,7 +113,7 @@ def test_a_source_that_answers_in_slices_is_read_whole(database: DatabaseSource,
 def test_a_server_that_stalls_while_it_is_connected_to_is_given_up(database: DatabaseSource, after_bytes: int) -> None:
     database.run("CREATE TABLE {s}.t (id int)")
     lake = new_lake(database.lake.settings.home, statement_timeout_s=TIMEOUT_S)
-    with proxy(database.url, "stall", after_bytes) as between, pytest.raises(SourceUnavailable):
+    with tcp_proxy(database.url, "stall", after_bytes) as between, pytest.raises(SourceUnavailable):
         database.stage(database.spec("id: int32"), url=between.url, lake=lake)
     assert database.staged_files() == []
 
@@ -124,7 +124,7 @@ def test_a_run_whose_source_breaks_off_publishes_nothing_and_the_next_one_everyt
     assert changing.source == "shop"
     shop = database_shop(database)
     shop.declare((database.folder / "shop.yml").read_text())
-    with proxy(database.url, "reset", 500_000) as between:
+    with tcp_proxy(database.url, "reset", 500_000) as between:
         shop.url = between.url
         with pytest.raises(SourceUnavailable):
             shop.ingest()
@@ -191,7 +191,7 @@ def test_a_server_that_its_authority_proves_is_read_in_tls_by_every_reader(
 ) -> None:
     trusted = authority(tmp_path, "trusted authority")
     certificate = server_certificate(tmp_path, trusted, [LOOPBACK])
-    with proxy(database.url, certificate=certificate) as between:
+    with tcp_proxy(database.url, certificate=certificate) as between:
         options = f"?sslmode=verify-full&sslrootcert={quote(str(trusted[2]), safe='')}"
         batch, wrong = differences(database, changing, between.url + options)
         assert between.in_tls >= 2
@@ -213,7 +213,7 @@ def test_a_server_that_is_not_proven_is_refused_and_says_what_to_correct(
     database.run("CREATE TABLE {s}.t (id int)")
     authorities = {name: authority(tmp_path, name) for name in ("trusted authority", "another authority")}
     certificate = server_certificate(tmp_path, authorities["trusted authority"], names) if names else None
-    with proxy(database.url, certificate=certificate) as between:
+    with tcp_proxy(database.url, certificate=certificate) as between:
         options = f"?sslmode={mode}&sslrootcert={quote(str(authorities[trusts][2]), safe='')}"
         with pytest.raises(PenstockError) as refused:
             database.stage(database.spec("id: int32"), url=between.url + options)

@@ -21,8 +21,9 @@ from ingestion.objects.stores import TransferBroken
 from ingestion.spec import SourceSpec
 from lake import object_store
 from lake.object_store import parse_s3_url
+from tests.doubles.s3 import Disturbance, s3_proxy
+from tests.doubles.trap import socket_trap
 from tests.integration.ingestion.conftest import BucketSource, rejects
-from tests.integration.ingestion.store_proxy import Dials, proxy, socket_trap
 
 CONTENT = "a,b\n" + "".join(f"{n},row {n}\n" for n in range(500))
 
@@ -35,11 +36,11 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def faulty(bucket: BucketSource) -> Iterator[tuple[str, Dials]]:
-    """The bucket's URL through a proxy, and the proxy's dials, set on reading objects of the test's own."""
-    with proxy(bucket.location.endpoint) as (endpoint, dials):
-        dials.match = f"{bucket.prefix}/p/"
-        yield bucket.url.replace(bucket.location.endpoint, endpoint), dials
+def faulty(bucket: BucketSource) -> Iterator[tuple[str, Disturbance]]:
+    """The bucket's URL through a proxy, and a disturbance of reading objects of the test's own."""
+    with s3_proxy(bucket.location.endpoint) as between:
+        dials = between.disturb(match=f"{bucket.prefix}/p/")
+        yield bucket.url.replace(bucket.location.endpoint, between.endpoint), dials
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_transfer_that_is_disturbed_is_repeated_and_the_rows_are_the_store_s(
-    bucket: BucketSource, faulty: tuple[str, Dials], fault: str, packed: bool
+    bucket: BucketSource, faulty: tuple[str, Disturbance], fault: str, packed: bool
 ) -> None:
     url, dials = faulty
     bucket.put(CONTENT, packed=packed)
@@ -83,7 +84,7 @@ def test_a_transfer_that_is_disturbed_is_repeated_and_the_rows_are_the_store_s(
 
 
 def test_a_store_that_is_busy_is_asked_a_bounded_number_of_times(
-    bucket: BucketSource, faulty: tuple[str, Dials]
+    bucket: BucketSource, faulty: tuple[str, Disturbance]
 ) -> None:
     url, dials = faulty
     bucket.put(CONTENT)
@@ -93,7 +94,9 @@ def test_a_store_that_is_busy_is_asked_a_bounded_number_of_times(
     assert dials.disturbed == object_store.MAX_ATTEMPTS
 
 
-def test_a_stall_is_noticed_within_the_time_a_read_may_take(bucket: BucketSource, faulty: tuple[str, Dials]) -> None:
+def test_a_stall_is_noticed_within_the_time_a_read_may_take(
+    bucket: BucketSource, faulty: tuple[str, Disturbance]
+) -> None:
     url, dials = faulty
     bucket.put(CONTENT)
     dials.stall_s = 4
@@ -108,8 +111,9 @@ def test_every_bit_flip_and_every_cut_of_an_object_is_detected(bucket: BucketSou
     body = gzip.compress(os.urandom(64))
     key = f"{bucket.prefix}/p/every"
     injected = detected = 0
-    with proxy(bucket.location.endpoint) as (endpoint, dials):
-        location = parse_s3_url(SecretStr(bucket.url.replace(bucket.location.endpoint, endpoint)))
+    with s3_proxy(bucket.location.endpoint) as between:
+        dials = between.disturb(match="nothing")
+        location = parse_s3_url(SecretStr(bucket.url.replace(bucket.location.endpoint, between.endpoint)))
         with Bucket(location) as store:
             store.put(key, body)
             [found] = store.objects(key)
@@ -130,7 +134,7 @@ def test_every_bit_flip_and_every_cut_of_an_object_is_detected(bucket: BucketSou
 # -- listings ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_object_that_is_listed_twice_is_one(bucket: BucketSource, faulty: tuple[str, Dials]) -> None:
+def test_an_object_that_is_listed_twice_is_one(bucket: BucketSource, faulty: tuple[str, Disturbance]) -> None:
     url, dials = faulty
     keys = [bucket.put(f"a,b\n{n},x\n", part=f"p{n}") for n in range(3)]
     once = bucket.stage()
@@ -148,7 +152,9 @@ def test_an_object_that_is_listed_twice_is_one(bucket: BucketSource, faulty: tup
     assert [key for key, _, _ in twice.source_state["objects"]] == keys
 
 
-def test_a_page_of_a_listing_that_fails_is_asked_for_again(bucket: BucketSource, faulty: tuple[str, Dials]) -> None:
+def test_a_page_of_a_listing_that_fails_is_asked_for_again(
+    bucket: BucketSource, faulty: tuple[str, Disturbance]
+) -> None:
     url, dials = faulty
     bucket.put("a,b\n1,x\n")
     dials.match, dials.status, dials.times = "list-type=2", 500, 1
@@ -180,7 +186,7 @@ def test_parts_of_an_upload_that_was_never_finished_are_no_object(bucket: Bucket
 
 @pytest.mark.parametrize("fault", ["cut_at", "flip"])
 def test_an_object_put_in_parts_is_compared_part_by_part(
-    bucket: BucketSource, faulty: tuple[str, Dials], fault: str
+    bucket: BucketSource, faulty: tuple[str, Disturbance], fault: str
 ) -> None:
     url, dials = faulty
     first = b"a,b\n" + b"1,x\n" * (5 << 18)
@@ -195,7 +201,9 @@ def test_an_object_put_in_parts_is_compared_part_by_part(
     assert bucket.staged_files() == bucket.left_behind() == []
 
 
-def test_a_parquet_object_that_arrives_damaged_is_refused(bucket: BucketSource, faulty: tuple[str, Dials]) -> None:
+def test_a_parquet_object_that_arrives_damaged_is_refused(
+    bucket: BucketSource, faulty: tuple[str, Disturbance]
+) -> None:
     url, dials = faulty
     packed = io.BytesIO()
     pq.write_table(pa.table({"a": [str(n) for n in range(2000)], "b": ["x"] * 2000}), packed)
@@ -219,7 +227,7 @@ def test_a_parquet_object_that_arrives_damaged_is_refused(bucket: BucketSource, 
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_redirect_is_never_followed(bucket: BucketSource, faulty: tuple[str, Dials], status: int) -> None:
+def test_a_redirect_is_never_followed(bucket: BucketSource, faulty: tuple[str, Disturbance], status: int) -> None:
     url, dials = faulty
     bucket.put("a,b\n1,x\n")
     with socket_trap() as (port, caught):

@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from warehouse.inspect import describe_tables
 from warehouse.releases import Release, Releases
-from warehouse.serve.facts import DatasetFacts
+from warehouse.serve.facts import DatasetFacts, Facts
+from warehouse.serve.operations import Operations
 from warehouse.serve.sandbox import Limits
 from warehouse.serve.server import ServerOptions, Service
 from warehouse.serve.tokens import LocalIssuer
@@ -52,6 +53,30 @@ roles:
 """
 
 ROUTES = 400
+METRICS = {
+    "datasets": {
+        "routes": {
+            "dataset": "routes",
+            "description": "Routes by day.",
+            "time_dimension": "day",
+            "dimensions": [
+                {"name": "origin", "label": "Origin", "description": "", "sql": '"origin"', "type": "VARCHAR"}
+                | {"columns": ["origin"], "grains": []},
+                {"name": "day", "label": "Day", "description": "", "sql": '"day"', "type": "DATE"}
+                | {"columns": ["day"], "grains": ["day", "week", "month"]},
+            ],
+        }
+    },
+    "metrics": [
+        {"name": name, "label": name, "description": "", "unit": unit, "kind": "simple", "made_of": []}
+        | {"model": "routes", "sql": sql, "type": kind, "columns": columns}
+        for name, unit, sql, kind, columns in (
+            ("flown", "flights", 'sum("flights")', "HUGEINT", ["flights"]),
+            ("worst_delay", "min", 'max("delay_min")', "DECIMAL(9,2)", ["delay_min"]),
+        )
+    ],
+}
+"""As a build compiles them (:func:`warehouse.metrics_layer.compile_metrics`)."""
 
 
 class Told:
@@ -88,7 +113,8 @@ def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
         connection.executemany("INSERT INTO notes VALUES (?, -5, 'nan')", [[text] for text in PAYLOADS])
     verdict = {"passed": True, "results": [{"rule": "a_rule", "severity": "warning", "passed": False}]}
     tables = describe_tables(candidate.database, {"routes": "day"})
-    releases.seal(candidate, {"tables": tables, "verdicts": {"routes": verdict}, "built_at": "2026-01-01T00:00:00Z"})
+    said = {"tables": tables, "verdicts": {"routes": verdict}, "metrics": METRICS, "built_at": "2026-01-01T00:00:00Z"}
+    releases.seal(candidate, said)
     return releases.publish(candidate)
 
 
@@ -148,9 +174,13 @@ def options_of(folder: Path, **changed: Any) -> ServerOptions:
     return ServerOptions(folder / "warehouse", folder / "serve", folder / "policy.yml", **given)
 
 
-def serve(folder: Path, **changed: Any) -> Served:
+def serve(folder: Path, *, facts: Facts | None = None, operations: Operations | None = None, **changed: Any) -> Served:
     """A service over a folder with a published warehouse; close it."""
-    service = Service(options_of(folder, **changed), Told())
+    return served_by(Service(options_of(folder, **changed), facts or Told(), operations), folder)
+
+
+def served_by(service: Service, folder: Path) -> Served:
+    """A service whose state is in a folder, and tokens of each role."""
     issuer = LocalIssuer(folder / "serve")
     tokens = {
         role: issuer.issue(role, ["read", "sql"], subject=role, audience="penstock", expires_in_s=3600)[0]

@@ -16,7 +16,7 @@ import penstock
 from common.errors import CommitConflict, SettingsError, StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
 from lake.object_store import parse_s3_url, s3_client
-from tests.integration.ingestion.store_proxy import Dials, proxy
+from tests.doubles.s3 import Disturbance, s3_proxy
 from tests.unit.warehouse.small_warehouse import make_release
 from warehouse.releases import Releases
 from warehouse.stored import StoredReleases, stored_releases
@@ -153,17 +153,16 @@ def test_another_warehouse_cannot_put_its_releases_among_these(store: Store, tmp
 
 
 @pytest.fixture
-def proxied(store: Store) -> Iterator[tuple[str, Dials]]:
-    """URL of the bucket through a proxy, and the proxy's dials."""
+def proxied(store: Store) -> Iterator[tuple[str, Disturbance]]:
+    """URL of the bucket through a proxy, and a disturbance of nothing yet."""
     endpoint = parse_s3_url(SecretStr(store.url)).endpoint
-    with proxy(endpoint) as (through, dials):
-        dials.match = "nothing"
-        yield store.url.replace(endpoint, through), dials
+    with s3_proxy(endpoint) as between:
+        yield store.url.replace(endpoint, between.endpoint), between.disturb(match="nothing")
 
 
 @pytest.mark.parametrize("times", [1, 4], ids=["one answer lost", "every answer lost"])
 def test_a_pointer_whose_answer_was_lost_is_read_back_and_counted_once(
-    store: Store, proxied: tuple[str, Dials], times: int
+    store: Store, proxied: tuple[str, Disturbance], times: int
 ) -> None:
     url, dials = proxied
     put(store, 1)
@@ -191,7 +190,9 @@ def test_a_pointer_whose_answer_was_lost_is_read_back_and_counted_once(
     assert [move.release for move in stored.moves()] == ["r000001", "r000002"]
 
 
-def test_a_file_that_the_store_gives_back_changed_is_not_published(store: Store, proxied: tuple[str, Dials]) -> None:
+def test_a_file_that_the_store_gives_back_changed_is_not_published(
+    store: Store, proxied: tuple[str, Disturbance]
+) -> None:
     url, dials = proxied
     put(store, 1)
     release = make_release(store.local, 2)
@@ -207,7 +208,7 @@ def test_a_file_that_the_store_gives_back_changed_is_not_published(store: Store,
 
 @pytest.mark.parametrize("harm", [{"flip": 5000}, {"shorten": 7}, {"cut_at": 4096}], ids=["flipped", "short", "cut"])
 def test_a_release_that_comes_down_damaged_is_never_read_and_comes_down_whole_the_next_time(
-    store: Store, proxied: tuple[str, Dials], harm: dict[str, int]
+    store: Store, proxied: tuple[str, Disturbance], harm: dict[str, int]
 ) -> None:
     url, dials = proxied
     put(store, 1)

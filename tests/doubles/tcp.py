@@ -1,11 +1,12 @@
 """A small TCP proxy before a real server: it drops, resets, stalls or slices its answers, or speaks TLS for it.
 
-A connection's bytes from the server are counted, and at ``after_bytes`` the proxy does what it was told. While it
-stalls, everything stays connected, as behind a load balancer whose other side is gone.
+A connection's bytes from the server are counted, and at ``after_bytes`` - or, given a seed, somewhere before - it
+does what it was told. While it stalls, everything stays connected, as behind a load balancer whose other side is gone.
 """
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import ssl
@@ -31,12 +32,29 @@ class Proxy:
         fault: what happens to a connection.
         after_bytes: after how many bytes from the server, on each connection.
         certificate: PEM file of certificate and key; the proxy then answers in TLS.
+        seed: each connection breaks after a number of bytes drawn from it, below ``after_bytes``.
+        times: how many connections break; those that come later are passed on.
+
+    Attributes:
+        broken: how many connections broke.
+        connections: how many there were.
     """
 
-    def __init__(self, url: str, fault: Fault = "none", after_bytes: int = 0, certificate: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        fault: Fault = "none",
+        after_bytes: int = 0,
+        certificate: Path | None = None,
+        *,
+        seed: int | None = None,
+        times: int = 1_000_000,
+    ) -> None:
         parts = urlsplit(url)
         self._server = (str(parts.hostname), int(parts.port or 5432))
-        self._fault, self._after_bytes = fault, after_bytes
+        self._fault, self._after_bytes, self._times = fault, after_bytes, times
+        self._drawn = None if seed is None else random.Random(seed)
+        self.broken = self.connections = 0
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
         if self._tls is not None and certificate is not None:
             self._tls.load_cert_chain(certificate)
@@ -66,14 +84,16 @@ class Proxy:
             except OSError:
                 return
             self._open.append(client)
-            self._start(self._serve, client)
+            self.connections += 1
+            after = self._after_bytes if self._drawn is None else self._drawn.randrange(self._after_bytes)
+            self._start(self._serve, client, after)
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, after_bytes: int) -> None:
         server = socket.create_connection(self._server)
         self._open.append(server)
         with suppress(OSError):
@@ -85,12 +105,12 @@ class Proxy:
                     client = self._tls.wrap_socket(client, server_side=True)
                     self._open.append(client)
                     self.in_tls += 1
-            self._pass_on(client, server)
+            self._pass_on(client, server, after_bytes)
         for each in (client, server):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+    def _pass_on(self, client: socket.socket, server: socket.socket, after_bytes: int) -> None:
         """Both ways in one thread: TLS may not be read in one and written in another."""
         passed = 0
         while True:
@@ -107,10 +127,12 @@ class Proxy:
                     for start in range(0, len(data), 997):
                         client.sendall(data[start : start + 997])
                     continue
-                room = self._after_bytes - passed if self._fault != "none" else len(data)
+                breaks = self._fault != "none" and self.broken < self._times
+                room = after_bytes - passed if breaks else len(data)
                 client.sendall(data[: max(room, 0)])
                 passed += len(data)
                 if room < len(data):
+                    self.broken += 1
                     self._break(client)
                     return
 
@@ -123,9 +145,17 @@ class Proxy:
 
 
 @contextmanager
-def proxy(url: str, fault: Fault = "none", after_bytes: int = 0, certificate: Path | None = None) -> Iterator[Proxy]:
-    """A proxy that is gone when the block is left."""
-    made = Proxy(url, fault, after_bytes, certificate)
+def tcp_proxy(
+    url: str,
+    fault: Fault = "none",
+    after_bytes: int = 0,
+    certificate: Path | None = None,
+    *,
+    seed: int | None = None,
+    times: int = 1_000_000,
+) -> Iterator[Proxy]:
+    """A proxy that is gone when the block is left (:class:`Proxy`)."""
+    made = Proxy(url, fault, after_bytes, certificate, seed=seed, times=times)
     try:
         yield made
     finally:
