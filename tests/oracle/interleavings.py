@@ -116,6 +116,7 @@ CASES = (
     Case("refine, ingest and refine", lambda _: (ops.refine(DAYS[0]), ops.ingest(DAYS[0]), ops.refine(DAYS[0]))),
     Case("ingest and replay", lambda m: (ops.ingest(DAYS[0]), waiting(m, "raw", 7))),
     Case("replay and ingest", lambda m: (waiting(m, "raw", 7), ops.ingest(DAYS[0]))),
+    Case("replay and ingest of another day", lambda m: (waiting(m, "raw", 7), ops.ingest(DAYS[1]))),
     Case("replay and replay", lambda m: (waiting(m, "raw", 7), waiting(m, "raw", 8))),
     Case("replay and discard", lambda m: (waiting(m, "raw", 7), waiting(m, "raw", None))),
     Case("refined replay and refine", lambda m: (waiting(m, "refined", 9), ops.refine(DAYS[1]))),

@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.oracle.machine import Oracle
 from tests.oracle.world import World
 
-EXAMPLES, STEPS = 5, 12
+EXAMPLES, STEPS = 3, 6
 """A sample; the long run is fault 25 of ``make faults``."""
 
 
