@@ -42,7 +42,7 @@ _SHARED = (
 )
 """What else can be seen by others: owner, name, and what the stop before it is called."""
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 """After this an actor that neither stops nor ends is taken for a defect of the test."""
 
 
