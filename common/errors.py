@@ -7,6 +7,7 @@
     │   ├── SourceUnavailable     the source did not answer
     │   ├── StoreUnavailable      the lake's or release store did not answer
     │   ├── CommitConflict        another writer kept winning the same interval
+    │   │   └── Overtaken             another run published the interval since this one began to read it
     │   └── LeaseHeld             another build holds the warehouse lease
     ├── TerminalError         retrying cannot help                         exit 3
     │   ├── SourceRefused         wrong password, no permission
@@ -128,6 +129,10 @@ class StoreUnavailable(TransientError):
 
 class CommitConflict(TransientError):
     """Other writers kept changing the same interval until the retries were used up."""
+
+
+class Overtaken(CommitConflict):
+    """Another run has published the interval since this one began to read it: what was read may be older."""
 
 
 class LeaseHeld(TransientError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -54,3 +55,10 @@ def write_private_once(path: Path, content: str) -> None:
             os.link(temporary, path)
     finally:
         temporary.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    folder.replace(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

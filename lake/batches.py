@@ -85,6 +85,8 @@ class StagedBatch:
         warnings: what the reader should know of the source, such as columns that the spec does not name.
         merge: how it meets the rows that are live; None: it takes their place.
         drift: how the source's schema differs from the spec, one entry per finding (see ``ingestion/drift``).
+        base: attempt that was live for the partition before anything was read, empty if none was. Where another run has
+            published the partition since, what was read may be older than what is live. None: nobody looked.
     """
 
     table: TableId
@@ -101,6 +103,7 @@ class StagedBatch:
     warnings: tuple[str, ...] = ()
     merge: MergeRule | None = None
     drift: tuple[dict[str, Any], ...] = ()
+    base: str | None = None
 
     @property
     def early_rejects(self) -> pa.Table:

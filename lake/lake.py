@@ -243,6 +243,22 @@ class Lake:
         attempts = ((file.key, attempt_of(file.location)) for file in self.live(table, key))
         return {key: attempt for key, attempt in attempts if attempt}
 
+    def is_overtaken(self, staged: StagedBatch, run_id: str, live: Iterable[LiveFile]) -> bool:
+        """Whether another run has published the batch's partition since the batch began to be read.
+
+        Args:
+            staged: the batch.
+            run_id: the batch's own run, which may publish a partition several times.
+            live: the table's live files.
+        """
+        if staged.base is None:
+            return False
+        attempts = {attempt_of(file.location) or file.location for file in live if file.key == staged.key}
+        if attempts == ({staged.base} if staged.base else set()):
+            return False
+        found = [self.find_receipt(staged.table, staged.key, attempt) for attempt in attempts]
+        return not found or any(other is None or other.run_id != run_id for other in found)
+
     def read_receipt(self, table: TableId, key: str, attempt: str) -> Receipt:
         """The receipt of one attempt, live or not.
 

@@ -32,7 +32,7 @@ from lake.proof import proof_of
 from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.schema import Column
 from lake.sql import identifier, literal, parquet_relation
-from lake.together import Prepared, Together, commit_prepared
+from lake.together import Prepared, Together, commit_prepared, overtaken_error
 from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
 
 
@@ -115,6 +115,8 @@ def publish(
 
     Raises:
         GateRefused: the verdict is not PASS, or the row account does not add up; nothing is published.
+        Overtaken: another run has published the partition since the batch began to be read. A batch of ``together`` is
+            then among those of :meth:`lake.together.Together.take_overtaken`.
         CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.together.commit_prepared`.
 
     Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
@@ -172,7 +174,10 @@ def publish(
     if together is not None:
         together.add(prepared)
         return receipt
-    return commit_prepared(lake, [prepared])[0]
+    landed, overtaken = commit_prepared(lake, [prepared])
+    if overtaken:
+        raise overtaken_error(receipt)
+    return landed[0]
 
 
 def _proof(

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import GateRefused
+from common.errors import CommitConflict, GateRefused
 from common.fault_points import reach
 from common.hashing import digest
 from common.interrupts import raise_if_noted
@@ -91,6 +91,7 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
         StateCorrupt: refined rows are not those that were published (``lake/proof.py``).
+        CommitConflict: the same; somebody has taken the lease since.
     """
     with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         return _build(pipeline, held, full_refresh=full_refresh)
@@ -112,10 +113,29 @@ def _build(pipeline: Pipeline, held: Lease, *, full_refresh: bool) -> Candidate 
     try:
         manifest = _fill(pipeline, candidate, pins, changed, anew=anew, before=before)
         releases.seal(candidate, {"code": code, **manifest})
-    except BaseException:
+    except BaseException as error:
         releases.discard(candidate)
+        if isinstance(error, Exception):  # whoever has taken the lease meanwhile has removed the candidate's files
+            _require_lease(held, error)
         raise
     return candidate
+
+
+def _require_lease(held: Lease, error: Exception) -> None:
+    """Tell of a lost lease in place of what came of it.
+
+    Args:
+        held: the lease.
+        error: what came of it.
+
+    Raises:
+        CommitConflict: somebody has taken the lease since.
+    """
+    try:
+        with held.fenced():
+            pass
+    except CommitConflict as lost:
+        raise lost from error
 
 
 def _fill(
@@ -298,7 +318,8 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
 def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate, held: Lease) -> Release:
     with pipeline.work.step("publish"):
         release = releases.publish(candidate)
-        releases.retain(pipeline.settings.keep_releases)
+        with suppress(CommitConflict):  # it is published; who has the lease now retires the oldest
+            releases.retain(pipeline.settings.keep_releases)
         bring_in_step(pipeline.settings, release, held)
     _LOG.info("release %s is current", release.id)
     pipeline.teller.released(release)

@@ -49,9 +49,7 @@ def serve(
 
         def ready(address: str) -> None:
             say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
-            say(
-                f"Portal:      {address}/ (datasets, releases, runs, dashboards; log in with a token: penstock token issue)"
-            )
+            say(f"Portal:      {address}/ (sign in with a token: penstock token issue)")
             for line in lines:
                 say(line)
             say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from common.errors import StateCorrupt
 from lake.sql import identifier, literal
 from warehouse.releases import Release
 from warehouse.serve.opened import describe

@@ -22,9 +22,9 @@ from penstock.pipeline import Pipeline
 from penstock.status import lake_tables
 from tests.campaign.campaign import FIRST_DAY, Campaign
 from tests.campaign.trial import Trial
+from tests.campaign.whole_runs import Contents, contents
 from tests.command_line import Answer, CommandLine
 from tests.doubles.disk import SmallDisk, small_disk, why_no_mount
-from tests.faults.test_kill import Contents, contents
 
 PARTS = ("ingest", "refine", "build", "publish", "spill")
 

@@ -27,7 +27,7 @@ from penstock.portal.login import COOKIE
 from penstock.portal.sessions import Sessions
 from penstock.run import run
 from penstock.serve import server_options
-from tests.browser import chromium, visit
+from tests.browser_page import chromium, visit
 from warehouse.serve.gate import Message, Receive, Send
 from warehouse.serve.server import Service
 from warehouse.serve.tokens import Principal

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
+from common.files import remove_folder
 from common.settings import Settings
 from lake.object_store import parse_s3_url, s3_client
 from penstock.embedded import EmbeddedServices
 from penstock.serve import PipelineFacts, server_options
 from tests.integration.serve.served import POLICY, Served, publish, served_by
 from tests.integration.serve.test_flight import open_door
-from warehouse.releases import Releases, remove_folder
+from warehouse.releases import Releases
 from warehouse.serve.server import Service
 from warehouse.stored import StoredReleases, stored_releases
 
