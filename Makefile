@@ -9,10 +9,17 @@ DAYS ?= 31
 PROVE_DAYS ?= 360
 CELERY_DAYS ?= 14
 MOVES ?= 1000
+COMMIT ?= HEAD
+FOLDER ?= screenshots
+FAULTS ?=
+JOBS ?= 2
+SEED ?= 1
+LIMIT_S ?= 0
 
-.PHONY: help install demo up down test lint format lock ledger-check prove-backfill prove-celery prove-readers bench \
+.PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+	prove-celery prove-readers bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
-	bench-sandbox bench-telemetry sbom licences audit clean
+	bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +47,13 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 test: $(INSTALLED) ## All tests, on real services
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour; FAULTS=1,24 JOBS=2 SEED=1)
+	@$(BIN)/python -m tests.campaign --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --limit-s $(LIMIT_S) && failed=0 || failed=1; \
+		$(BIN)/python -m tests.campaign.report && exit $$failed
+
+faults-quick: $(INSTALLED) ## A sample of every fault (5 minutes)
+	@$(BIN)/python -m tests.campaign --quick --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --to .faults/quick
+
 lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -49,6 +63,9 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 format: $(INSTALLED) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+freeze-state: $(INSTALLED) ## Keep the state that a commit's code writes, for the upgrade test of later ones (COMMIT=v0.2.0)
+	@$(BIN)/python -m tests.upgrade.freeze --commit $(COMMIT)
 
 ledger-check: $(INSTALLED) ## Run the whole year in a scratch folder and compare every row and column with the sources
 	@$(BIN)/python benchmarks/ledger_check.py
@@ -61,6 +78,9 @@ prove-celery: $(INSTALLED) ## Days through CeleryExecutor on hosts of their own,
 
 prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 publishes and rollbacks (MOVES=1000)
 	@$(BIN)/python -m benchmarks.prove_readers --moves $(MOVES)
+
+screenshots: $(INSTALLED) ## A picture of every page, light, dark and as narrow as a telephone (FOLDER=screenshots)
+	@$(BIN)/python -m tests.browser.screenshots $(FOLDER)
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

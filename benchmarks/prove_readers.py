@@ -25,11 +25,11 @@ from typing import Any
 import duckdb
 
 from common.settings import Settings
+from tests.campaign.reader import look_until
 from warehouse.lease import lease
 from warehouse.releases import Releases
 
 KEEP = 3
-Observation = tuple[int, str, int]
 
 
 @dataclass(frozen=True)
@@ -128,27 +128,24 @@ def _read(folder: Path, lives_long: bool, completed: Any, stop: Event, ready: An
     import penstock
 
     settings = Settings.load({}, home=folder.parent / "reader", warehouse=folder)
-    observations: list[Observation] = []
-    failed: list[str] = []
     mixed: list[str] = []
     reader = penstock.reader(settings=settings)
     ready.release()
-    while not stop.is_set():
-        before = completed.value
-        try:
-            if lives_long:
-                reader.refresh()
-            else:
-                reader.close()
-                reader = penstock.reader(settings=settings)
-            rows = [reader.sql(f"SELECT min(release), max(release), count(*) FROM {t}").fetchone() for t in ("a", "b")]
-            after = completed.value
-            if rows != [(reader.release.id, reader.release.id, 100)] * 2:
-                mixed.append(f"{reader.release.id}: {rows}")
-            observations.append((before, reader.release.id, after))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed read
-            failed.append(f"{type(error).__name__}: {error}")
-    told.put((observations, failed, mixed))
+
+    def look() -> str:
+        nonlocal reader
+        if lives_long:
+            reader.refresh()
+        else:
+            reader.close()
+            reader = penstock.reader(settings=settings)
+        rows = [reader.sql(f"SELECT min(release), max(release), count(*) FROM {t}").fetchone() for t in ("a", "b")]
+        if rows != [(reader.release.id, reader.release.id, 100)] * 2:
+            mixed.append(f"{reader.release.id}: {rows}")
+        return reader.release.id
+
+    looks = look_until(stop, look, moment=lambda: int(completed.value))
+    told.put((looks.seen, looks.failed, mixed))
 
 
 def main() -> None:

@@ -7,10 +7,12 @@
     │   ├── SourceUnavailable     the source did not answer
     │   ├── StoreUnavailable      the lake's or release store did not answer
     │   ├── CommitConflict        another writer kept winning the same interval
+    │   │   └── Overtaken             another run published the interval since this one began to read it
     │   └── LeaseHeld             another build holds the warehouse lease
     ├── TerminalError         retrying cannot help                         exit 3
     │   ├── SourceRefused         wrong password, no permission
     │   ├── StateCorrupt          stored state contradicts itself
+    │   ├── DiskFull              a local disk has no room for what is written
     │   ├── BuildFailed           a dbt model or test failed to run
     │   └── UsageError            the caller must change something         exit 2
     │       ├── SettingsError         a setting or connection is missing or wrong
@@ -129,6 +131,10 @@ class CommitConflict(TransientError):
     """Other writers kept changing the same interval until the retries were used up."""
 
 
+class Overtaken(CommitConflict):
+    """Another run has published the interval since this one began to read it: what was read may be older."""
+
+
 class LeaseHeld(TransientError):
     """Another process is building or publishing this warehouse."""
 
@@ -143,6 +149,10 @@ class SourceRefused(TerminalError):
 
 class StateCorrupt(TerminalError):
     """Stored state contradicts itself, or a file the catalog names is missing or damaged."""
+
+
+class DiskFull(TerminalError):
+    """A local disk has no room for what is written; the message names the path and the bytes."""
 
 
 class BuildFailed(TerminalError):

@@ -12,6 +12,8 @@ A point does nothing unless it is armed. ``PENSTOCK_FAULT_POINT`` arms points of
     refine.write.before_write:1:disk-full          OSError ENOSPC
     warehouse.build.before_models:1:clock=-3600    the process's clock steps back an hour
     lake.publish.before_commit:1:terminal          a terminal error
+    refine.write.before_write:1:kill=0.05          kill it 0.05 s later, wherever it is then
+    *:1+:trace                                     tell on standard error which points are reached, and when
 
 Stages call :func:`reach` where state is about to change or has just changed.
 """
@@ -22,6 +24,7 @@ import errno
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +34,9 @@ from common import clock
 from common.errors import SettingsError, StateCorrupt, StoreUnavailable
 
 POINTS = (
+    "backup.prune.before_objects",
+    "backup.take.after_copy",
+    "backup.take.before_publish",
     "ingest.extract.before_read",
     "ingest.extract.after_chunk",
     "ingest.extract.after_write",
@@ -53,6 +59,9 @@ POINTS = (
     "maintain.sweep.before_delete",
     "maintain.expire.before_commit",
     "maintain.compact.before_commit",
+    "restore.after_file",
+    "restore.before_catalog",
+    "restore.before_pointer",
     "refine.write.before_write",
     "refine.write.after_write",
     "warehouse.build.before_models",
@@ -104,8 +113,12 @@ class Rule:
         return self.reached >= self.first and (self.last is None or self.reached <= self.last)
 
 
-def _kill(_rule: Rule, _point: str) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _kill(rule: Rule, _point: str) -> None:
+    if rule.amount_s:
+        # Nobody handles this signal, so the kernel ends the process at that instruction, as SIGKILL does.
+        signal.setitimer(signal.ITIMER_REAL, rule.amount_s)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _retryable(_rule: Rule, point: str) -> None:
@@ -132,6 +145,11 @@ def _clock(rule: Rule, _point: str) -> None:
     clock.step(rule.amount_s)
 
 
+def _trace(_rule: Rule, point: str) -> None:
+    sys.stderr.write(f"fault point {point} {time.monotonic():.6f}\n")
+    sys.stderr.flush()
+
+
 _ACTIONS: dict[str, Callable[[Rule, str], None]] = {
     "kill": _kill,
     "retryable": _retryable,
@@ -140,9 +158,10 @@ _ACTIONS: dict[str, Callable[[Rule, str], None]] = {
     "disk-full": _disk_full,
     "delay": _delay,
     "clock": _clock,
+    "trace": _trace,
 }
 ACTIONS = tuple(_ACTIONS)
-"""What an armed point can do; ``delay`` and ``clock`` take seconds."""
+"""What an armed point can do; ``kill``, ``delay`` and ``clock`` take seconds."""
 
 _armed: list[Rule] = []
 _counting = threading.Lock()

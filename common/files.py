@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -42,3 +43,22 @@ def sync_file(path: Path) -> None:
 def sync_folder(path: Path) -> None:
     """Flush a folder's entries to disk, so that a rename survives a power cut."""
     sync_file(path)
+
+
+def write_private_once(path: Path, content: str) -> None:
+    """Write a file that only its owner may read, unless it is there already; of two writers one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    write_atomic(temporary, content, mode=0o600)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    folder.replace(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

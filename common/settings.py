@@ -43,6 +43,7 @@ class Settings(BaseModel):
     warehouse: Path = Field(default=Path(), description="Folder of candidates and releases. Default <home>/warehouse.")
     sources: Path = Field(default=Path(), description="Folder of source specs. Default: the bundled ingestion/sources.")
     suites: Path = Field(default=Path(), description="Folder of gate suites. Default: the bundled quality/suites.")
+    dashboards: Path = Field(default=Path(), description="Folder of dashboards. Default: the bundled notebooks.")
     memory_limit_mb: int = Field(default=768, ge=128, description="Memory limit of each DuckDB engine, in MB.")
     threads: int = Field(default=2, ge=1, description="Threads of each DuckDB engine that reads files.")
     gate_timeout_s: float = Field(default=1800.0, gt=0, description="Longest time the gate may judge one batch, in s.")
@@ -60,9 +61,19 @@ class Settings(BaseModel):
     release_cache_mb: int = Field(
         default=10240, ge=1, description="Room for releases that were fetched from there, in MB."
     )
+    backup_uri: str = Field(
+        default="", description="Where backups go: s3://bucket/prefix or a folder. Default: nowhere."
+    )
+    backup_data: bool = Field(
+        default=False, description="Whether backups also hold the data files of a lake that is in object storage."
+    )
+    keep_backups: int = Field(default=14, ge=1, description="Backups that the DAG keeps; the newest always is.")
     bi_schema: str = Field(default="marts", description="Schema of the BI database that holds the current release.")
     bi_readers: tuple[str, ...] = Field(
         default=("penstock_reader",), description="Roles of the BI database that may SELECT from it, and nothing else."
+    )
+    bi_roles: tuple[str, ...] = Field(
+        default=("*",), description="Roles of the policy that have a schema of the BI database; * is all of them."
     )
     keep_quality_pages: int = Field(default=10, ge=1, description="Runs whose quality pages are kept.")
     allowed_hosts: tuple[str, ...] = Field(
@@ -88,6 +99,10 @@ class Settings(BaseModel):
     sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
     sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")
     cache_url: SecretStr = Field(default=SecretStr(""), description="Redis in which servers share answers.")
+    flight_certificate: Path | None = Field(
+        default=None, description="Certificate of the Flight door, PEM, with its chain; one is made for development."
+    )
+    flight_key: Path | None = Field(default=None, description="Its private key, PEM.")
     notify_urls: SecretStr = Field(
         default=SecretStr(""), description="Apprise URLs that are told of every incident, separated by commas."
     )
@@ -114,7 +129,7 @@ class Settings(BaseModel):
         description="Connection URLs by name: PENSTOCK_CONNECTIONS__<NAME>, or joined from parts.",
     )
 
-    @field_validator("allowed_hosts", "bi_readers", "token_issuers", mode="before")
+    @field_validator("allowed_hosts", "bi_readers", "bi_roles", "token_issuers", mode="before")
     @classmethod
     def _split(cls, names: Any) -> Any:
         """A variable holds them separated by commas."""
@@ -181,6 +196,7 @@ class Settings(BaseModel):
                 "policy": _or_default(self.policy, home / "policy.yml"),
                 "sources": _or_default(self.sources, root / "ingestion" / "sources"),
                 "suites": _or_default(self.suites, root / "quality" / "suites"),
+                "dashboards": _or_default(self.dashboards, root / "notebooks"),
             }
         )
 

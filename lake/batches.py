@@ -85,6 +85,8 @@ class StagedBatch:
         warnings: what the reader should know of the source, such as columns that the spec does not name.
         merge: how it meets the rows that are live; None: it takes their place.
         drift: how the source's schema differs from the spec, one entry per finding (see ``ingestion/drift``).
+        base: attempt that was live for the partition before anything was read, empty if none was. Where another run has
+            published the partition since, what was read may be older than what is live. None: nobody looked.
     """
 
     table: TableId
@@ -101,6 +103,7 @@ class StagedBatch:
     warnings: tuple[str, ...] = ()
     merge: MergeRule | None = None
     drift: tuple[dict[str, Any], ...] = ()
+    base: str | None = None
 
     @property
     def early_rejects(self) -> pa.Table:
@@ -140,6 +143,7 @@ class Receipt:
         because: of the rows deduplicated, how many for which reason.
         replayed: of the rows published, those that waited in quarantine before.
         discarded: of the rows quarantined, those that nobody needs any more; the others wait.
+        proof: how the rows of exactly this attempt's files are recognised (``lake/proof.py``); empty if they are not.
         repairs: attempts whose records say which rows of this partition were repaired or discarded, oldest first.
     """
 
@@ -170,6 +174,7 @@ class Receipt:
     because: dict[str, int] = field(default_factory=dict)
     replayed: int = 0
     discarded: int = 0
+    proof: str = ""
     repairs: tuple[str, ...] = ()
 
     @property

@@ -21,6 +21,7 @@ from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchTableError,
     TableAlreadyExistsError,
+    ValidationError,
 )
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestFile
@@ -29,6 +30,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.transforms import IdentityTransform
 
+from common.disk import disk_full, is_disk_full
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName, located
 from common.settings import Settings
 from lake.engine import lake_credentials
@@ -95,6 +97,8 @@ def open_catalog(settings: Settings) -> Catalog:
         try:
             return load_catalog("penstock", **properties)
         except Exception as error:  # noqa: BLE001 - any driver's; rebuilt without credentials
+            if is_disk_full(error):
+                raise disk_full(error, settings.home) from None
             failure = error
     raise StoreUnavailable(
         f"The Iceberg catalog at {parts.scheme}://{parts.hostname or parts.path} does not answer "
@@ -122,10 +126,12 @@ def ensure_table(
         except TableAlreadyExistsError:
             continue  # two first runs at once: the other one made it
         except (CommitFailedException, StoreUnavailable, OSError) as error:
+            if is_disk_full(error):
+                raise disk_full(error, settings.home) from None
             failure = error
         time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter, not a secret
     raise StoreUnavailable(
-        f"The table could not be declared ({type(failure).__name__}).",
+        f"The table could not be declared ({_words(failure)}).",
         table=str(table),
         remedy="check that the catalog and the lake's storage answer, then try again",
     )
@@ -165,12 +171,12 @@ def find_table(catalog: Catalog, table: TableId) -> Table | None:
         except (OSError, StoreUnavailable) as error:
             failure = error
             break
-        except ValueError as error:  # not JSON, or not what Iceberg means by a table
+        except (ValueError, ValidationError) as error:  # not JSON, or not what Iceberg means by a table
             raise _damaged(f"its metadata is damaged ({type(error).__name__})", str(table)) from None
     if isinstance(failure, FileNotFoundError):
         raise _damaged(f"its metadata is missing: {failure}", str(table))
     raise StoreUnavailable(
-        f"The table cannot be read from the catalog ({type(failure).__name__}).",
+        f"The table cannot be read from the catalog ({_words(failure)}).",
         table=str(table),
         remedy="check that the catalog and the lake's storage answer, then try again",
     )
@@ -222,6 +228,12 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
     return list(files) if key is None else [file for file in files if file.key == key]
 
 
+def _words(failure: Exception | None) -> str:
+    """What a store or a disk says of a file; of a driver only the class, for its words may hold credentials."""
+    told = f": {failure}"[:300] if isinstance(failure, OSError) else ""
+    return type(failure).__name__ + told
+
+
 def _damaged(problem: str, table: str | None = None) -> StateCorrupt:
     return StateCorrupt(
         f"The table cannot be read: {problem}.",
@@ -231,8 +243,8 @@ def _damaged(problem: str, table: str | None = None) -> StateCorrupt:
 
 
 @contextmanager
-def _reading(location: str) -> Iterator[None]:
-    """What fails while one of Iceberg's own files is read, as our errors; they name the file."""
+def reading(location: str) -> Iterator[None]:
+    """What fails while one of Iceberg's own files, or one that it names, is read, as our errors; they name the file."""
     try:
         yield
     except FileNotFoundError:
@@ -291,7 +303,7 @@ class _CachedList:
 
 @lru_cache(maxsize=32)
 def _listed(cached: _CachedList) -> tuple[ManifestFile, ...]:
-    with _reading(cached.snapshot.manifest_list):
+    with reading(cached.snapshot.manifest_list):
         return tuple(cached.snapshot.manifests(cached.io))
 
 
@@ -310,7 +322,7 @@ class _Cached:
 
 @lru_cache(maxsize=4096)
 def _manifest_files(cached: _Cached) -> tuple[LiveFile, ...]:
-    with _reading(cached.manifest.manifest_path):
+    with reading(cached.manifest.manifest_path):
         return tuple(
             LiveFile(
                 partition_key(entry.data_file.partition),

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Self
 
 from pyiceberg.catalog import Catalog
@@ -31,12 +32,13 @@ from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import ExpireSnapshots, _ManifestMergeManager, _OverwriteFiles
 from pyiceberg.typedef import Record
 
+from common.disk import disk_full, is_disk_full
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.fault_points import reach
-from lake.catalog import LiveFile, live_files, load_table, manifests, note_live
+from lake.catalog import LiveFile, live_files, load_table, manifests, note_live, reading
 from lake.footers import statistics
 from lake.parquet_footer import read_footer
-from lake.paths import TableId
+from lake.paths import TableId, engine_path
 from lake.remembering import LeanTransaction
 
 _LOG = logging.getLogger(__name__)
@@ -49,9 +51,10 @@ KEEP_SNAPSHOTS = 10
 (measured: 45 snapshots on average cost 80 ms a commit, 15 cost 45 ms). Releases, not snapshots, are what people go
 back to."""
 
+_LOST_RACE = (CommitFailedException, ValidationException)
+
 _RETRIED = (
-    CommitFailedException,
-    ValidationException,
+    *_LOST_RACE,
     StoreUnavailable,
     CommitStateUnknownException,
     ServerError,
@@ -160,7 +163,8 @@ def change_partitions(
 
     Raises:
         CommitConflict: other writers won every attempt; the work has not landed.
-        StateCorrupt: one of the files is not there; nothing has landed.
+        StateCorrupt: one of the files is not there, or the table's own metadata cannot be read; nothing has landed.
+        DiskFull: there is no room for the new metadata or the catalog's row; nothing has landed.
         StoreUnavailable: the catalog or the store kept failing; whether the commit landed is not known, so the
             caller must not delete the files.
 
@@ -168,44 +172,55 @@ def change_partitions(
     """
     wait_s = 0.02
     failure: Exception | None = None
+    uncertain: Exception | None = None
     described: dict[str, DataFile] = {}
     tried = list(attempts)
     for _ in range(COMMIT_ATTEMPTS):
         try:
             current = load_table(catalog, table)
             live = live_files(current)
-            for attempt in tried:
-                landed = _landed(current, live, attempt)
-                if landed is not None:
-                    return Landed(landed, attempt)
+            landed = _read_back(current, live, tried)
+            if landed is not None:
+                return landed
+            if failure is not None and is_disk_full(failure):  # it has not landed, as is known by now
+                raise disk_full(failure, Path(engine_path(current.location())))
             change = decide(live)
             if change is None:
                 return None
             if change.attempt not in tried:
                 tried.append(change.attempt)
-            for key, locations in change.files.items():
-                for location in locations:
-                    if location not in described:
-                        described[location] = _described(current, key, location)
+            described |= _newly_described(current, change, described)
             reach("lake.publish.before_commit")
             snapshot_id = _commit(current, change, live, described)
             reach("lake.publish.after_commit")
             return Landed(snapshot_id, change.attempt)
+        except StateCorrupt:
+            if uncertain is not None:  # what was committed cannot be read back: the files may be live
+                failure = uncertain
+                break
+            raise
         except _RETRIED as error:
             failure = error
+            uncertain = uncertain if isinstance(error, _LOST_RACE) else error
             _LOG.info("commit to %s/%s: %s, reading back", table, interval, type(error).__name__)
         time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         wait_s = min(wait_s * 1.6, 1.0)
     where = {"table": str(table), "interval": interval}
-    if isinstance(failure, CommitFailedException | ValidationException):
+    if isinstance(failure, _LOST_RACE):
         raise CommitConflict(
             f"Other writers won {COMMIT_ATTEMPTS} times in a row.", **where, remedy="run the interval again later"
         ) from None
     raise StoreUnavailable(
-        f"The commit's outcome is unknown: {type(failure).__name__} in {COMMIT_ATTEMPTS} attempts.",
+        f"The commit's outcome is unknown: {type(failure).__name__} in {COMMIT_ATTEMPTS} attempts at most.",
         **where,
         remedy="check that the catalog and the store answer, then run the interval again: it finds out what landed",
     ) from None
+
+
+def _read_back(table: Table, live: Sequence[LiveFile], attempts: Sequence[str]) -> Landed | None:
+    """The commit that one of the attempts has made; None if none has."""
+    found = ((attempt, _landed(table, live, attempt)) for attempt in attempts)
+    return next((Landed(snapshot_id, attempt) for attempt, snapshot_id in found if snapshot_id is not None), None)
 
 
 def _landed(table: Table, live: Sequence[LiveFile], attempt: str) -> int | None:
@@ -267,14 +282,19 @@ class Replacement(_OverwriteFiles):
 
     def _existing_manifests(self) -> list[ManifestFile]:
         """As the library's; where nothing is removed no manifest need be looked into."""
-        if self._deleted_data_files:
-            return super()._existing_manifests()
         before = self._transaction._table.current_snapshot()  # noqa: SLF001 - as in begin()
+        if self._deleted_data_files:
+            with reading(before.manifest_list if before else "metadata"):
+                return super()._existing_manifests()
         return list(manifests(before, self._io)) if before else []
 
     def _deleted_entries(self) -> list[ManifestEntry]:
         """As the library's; none where nothing is removed."""
-        return super()._deleted_entries() if self._deleted_data_files else []
+        if not self._deleted_data_files:
+            return []
+        before = self._transaction._table.current_snapshot()  # noqa: SLF001 - as in begin()
+        with reading(before.manifest_list if before else "metadata"):
+            return super()._deleted_entries()
 
     def _process_manifests(self, found: list[ManifestFile]) -> list[ManifestFile]:
         own = {None, self._snapshot_id}
@@ -299,6 +319,15 @@ def _predicate(table: Table, keys: Sequence[str]) -> BooleanExpression:
     if len(keys) == 1:
         return EqualTo(name, keys[0])  # type: ignore[misc,call-arg]  # pydantic hides the signature
     return In(name, keys)  # type: ignore[misc,call-arg]  # as above
+
+
+def _newly_described(table: Table, change: Change, described: Mapping[str, DataFile]) -> dict[str, DataFile]:
+    return {
+        location: _described(table, key, location)
+        for key, locations in change.files.items()
+        for location in locations
+        if location not in described
+    }
 
 
 def _described(table: Table, key: str, location: str) -> DataFile:

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 NEVER_THE_SAME = "none"
 """Stands for the staged batch of a partition in which rows were marked: the batch as it once came holds them alive."""
 
+_MARKED = "penstock.rows_deleted_in_source"
 
-def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str) -> list[Receipt]:
+
+def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str) -> tuple[list[Receipt], int]:
     """Mark rows as deleted in the source, now.
 
     Args:
@@ -46,7 +48,8 @@ def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str)
         run_id: the run, for the receipts.
 
     Returns:
-        The receipts of the partitions that were rewritten.
+        The receipts of the partitions that were rewritten, and how many rows were marked: fewer than ``vanished`` where
+        another run has published a partition meanwhile.
 
     Raises:
         CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.commit.change_partitions`.
@@ -54,7 +57,7 @@ def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str)
     Side effects: one commit, or none if no such row lives any more.
     """
     if not vanished.num_rows:
-        return []
+        return [], 0
     with lake.connect() as connection:
         connection.register("vanished", vanished)
         connection.execute(
@@ -72,7 +75,9 @@ def mark_deleted(lake: Lake, table: TableId, vanished: pa.Table, *, run_id: str)
             return _plan(connection, lake, table, live, found, numbers, run_id)
 
         landed = commit_planned(lake, table, make, interval="deleted rows")
-    return list(landed.receipts.values()) if landed else []
+    if landed is None:
+        return [], 0
+    return list(landed.receipts.values()), int(landed.change.summary[_MARKED])
 
 
 def _plan(
@@ -112,6 +117,7 @@ def _plan(
     if not files:
         return None
     reach("lake.deletes.before_commit")
-    rows = sum(rows for path, (rows, _) in found.items())
-    summary = {"penstock.run_id": run_id, "penstock.rows_deleted_in_source": str(rows)}
+    still = {engine_path(file.location) for file in live}
+    rows = sum(rows for path, (rows, _) in found.items() if path in still)
+    summary = {"penstock.run_id": run_id, _MARKED: str(rows)}
     return Plan(Change(attempt, files, summary), receipts)

@@ -41,6 +41,7 @@ _METADATA = re.compile(
 _RECORD = re.compile(rf"ops/(receipts|validations)/(\w+)\.(\w+)/([^/]+)/({_ATTEMPT})\.json")
 _OTHER_RECORDS = "ops/"
 """Below it, besides its tables: refusals, repairs, failures, lineage, the sweep's own note. All of it stays."""
+_SWEEPS_OWN = "ops/maintenance/"
 _READS = 3
 """How often a table is read whose metadata another process replaces meanwhile."""
 
@@ -52,12 +53,14 @@ class Named:
     Attributes:
         locations: data files, manifests, lists of manifests, metadata files.
         attempts: ids in the names of its data files.
-        live: locations of the data files of the current snapshot, with their sizes in bytes.
+        data: locations of the data files of every retained snapshot, with their sizes in bytes.
+        live: those of the current snapshot.
         table_uuid: Iceberg's id of the table.
     """
 
     locations: frozenset[str]
     attempts: frozenset[str]
+    data: Mapping[str, int]
     live: Mapping[str, int]
     table_uuid: str
 
@@ -122,16 +125,29 @@ def named_by(table: Table) -> Named:
     locations = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     locations |= {each.statistics_path for each in (*metadata.statistics, *metadata.partition_statistics)}
     attempts: set[str] = set()
+    data: dict[str, int] = {}
     with located(table=".".join(table.name())):
         for snapshot in metadata.snapshots:
             locations.add(snapshot.manifest_list)
             for manifest in manifests(snapshot, table.io):
                 locations.add(manifest.manifest_path)
                 for file in manifest_files(manifest, table.io):
-                    locations.add(file.location)
+                    data[file.location] = file.data_file.file_size_in_bytes
                     attempts.add(attempt_of(file.location) or "")
         live = {file.location: file.data_file.file_size_in_bytes for file in live_files(table)}
-    return Named(frozenset(locations), frozenset(attempts), live, str(metadata.table_uuid))
+    return Named(frozenset(locations | data.keys()), frozenset(attempts), data, live, str(metadata.table_uuid))
+
+
+def is_record(path: str) -> bool:
+    """Whether a path below the lake's root is that of a receipt, a verdict or another small file about the lake."""
+    is_table = _DATA.fullmatch(path) or _METADATA.fullmatch(path)
+    return path.startswith(_OTHER_RECORDS) and not is_table and not path.startswith(_SWEEPS_OWN)
+
+
+def receipt_attempt(path: str) -> str | None:
+    """The attempt of a receipt, by its path below the lake's root; None if it is none."""
+    found = _RECORD.fullmatch(path)
+    return found[5] if found and found[1] == "receipts" else None
 
 
 class _Judge:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -22,6 +23,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from common.clock import utc_now
+from common.disk import disk_full, is_disk_full
 from common.errors import StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
 from common.work import Work
@@ -38,10 +40,15 @@ from lake.paths import (
 )
 from lake.schema import Column
 from lake.sql import identifier, literal, parquet_relation
+from lake.state_format import check_format, note_format
 from lake.storage import Storage
+from lake.unfinished import refuse_unfinished
 
 _LOG = logging.getLogger(__name__)
-_DAMAGED = re.compile(r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error")
+_DAMAGED = re.compile(
+    r"No files found|HTTP 404|No magic bytes|too small to be a Parquet file|Footer length error|Malformed Parquet"
+    r"|Failed to read file|converted type can only be set|ZSTD Decompression"
+)
 
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 61440, WRITE_BLOOM_FILTER false"
 """Level 1 and small dictionaries: a tenth less CPU for an extract than the defaults, for files 2 % larger. Row groups
@@ -74,18 +81,35 @@ class PinnedTable:
 
 
 class Lake:
-    """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads."""
+    """One lake, as configured. Cheap to make; connects when first asked. Not shared between threads.
+
+    Attributes:
+        settings: where it is.
+        clock: the time now.
+        work: what is told of the work done.
+        proven: attempts whose rows have been compared with their receipts (``lake/proof.py``).
+    """
 
     def __init__(self, settings: Settings, *, clock: Clock = utc_now, work: Work | None = None) -> None:
         self.settings = settings
         self.clock = clock
         self.work = work or Work()
+        self.proven: set[str] = set()
         self._declared: dict[TableId, tuple[Column, ...]] = {}
         self._tables: dict[TableId, tuple[tuple[Column, ...], tuple[int, ...]]] = {}
+        self._says_its_format = False
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The Iceberg catalog."""
+        """The Iceberg catalog.
+
+        Raises:
+            StateCorrupt: a restore into this state has not finished.
+            StoreUnavailable: catalog or store does not answer.
+            UsageError: a newer Penstock wrote this lake.
+        """
+        refuse_unfinished(self.settings.home)
+        self._says_its_format = check_format(self.storage, self.settings.lake_uri)
         return open_catalog(self.settings)
 
     @cached_property
@@ -111,13 +135,14 @@ class Lake:
         Raises:
             StateCorrupt: a data file is missing or damaged.
             StoreUnavailable: the storage failed while reading or writing.
+            DiskFull: a file of the lake, or what the engine spills, finds no room.
         """
         few = rows is not None and rows < _FEW_ROWS
         cursor = (self._small_database if few else self._database).cursor()
         try:
             yield cursor
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise _translated(error) from None
+        except duckdb.Error as error:
+            raise _translated(error, self.settings.home) from None
         finally:
             cursor.close()
 
@@ -129,6 +154,9 @@ class Lake:
         if table in self._tables and self._declared[table] == wanted:
             return
         loaded = ensure_table(self.catalog, self.settings, table, wanted, partition_by)
+        if not self._says_its_format:
+            note_format(self.storage, self.settings.lake_uri)
+            self._says_its_format = True
         self._declared[table] = wanted
         self._tables[table] = stored_columns(loaded.schema(), wanted)
 
@@ -215,6 +243,22 @@ class Lake:
         attempts = ((file.key, attempt_of(file.location)) for file in self.live(table, key))
         return {key: attempt for key, attempt in attempts if attempt}
 
+    def is_overtaken(self, staged: StagedBatch, run_id: str, live: Iterable[LiveFile]) -> bool:
+        """Whether another run has published the batch's partition since the batch began to be read.
+
+        Args:
+            staged: the batch.
+            run_id: the batch's own run, which may publish a partition several times.
+            live: the table's live files.
+        """
+        if staged.base is None:
+            return False
+        attempts = {attempt_of(file.location) or file.location for file in live if file.key == staged.key}
+        if attempts == ({staged.base} if staged.base else set()):
+            return False
+        found = [self.find_receipt(staged.table, staged.key, attempt) for attempt in attempts]
+        return not found or any(other is None or other.run_id != run_id for other in found)
+
     def read_receipt(self, table: TableId, key: str, attempt: str) -> Receipt:
         """The receipt of one attempt, live or not.
 
@@ -293,9 +337,11 @@ class Lake:
         return sorted(TableId(*identifier_) for identifier_ in self.catalog.list_tables(namespace))
 
 
-def _translated(error: duckdb.Error) -> Exception:
+def _translated(error: duckdb.Error, home: Path) -> Exception:
+    if is_disk_full(error):
+        return disk_full(error, home)
     text = re.sub(r"\s+", " ", str(error))[:300]
-    if _DAMAGED.search(text):
+    if type(error) is duckdb.Error or _DAMAGED.search(text):  # what its Parquet reader stumbles over has no class
         return StateCorrupt(f"A file of the lake is missing or damaged: {text}", remedy="run its interval again")
     if isinstance(error, duckdb.IOException):
         return StoreUnavailable(

@@ -47,6 +47,7 @@ from lake.rewrite import (
 )
 from lake.schema import DELETED_COLUMN
 from lake.sql import identifier, literal, parquet_relation
+from lake.together import overtaken_error
 
 NEWER_LIVES = "a newer version is live"
 NEWER_CAME = "a newer version came in another interval"
@@ -88,6 +89,7 @@ class Merge:
 
         Raises:
             VolumeRefused: more rows would be marked as deleted than the rule allows.
+            Overtaken: another run has published the partition since the batch began to be read.
             CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.commit.change_partitions`.
 
         Side effects: the batch's partition and those that held older versions change, or nothing does; files that are
@@ -102,6 +104,8 @@ class Merge:
         found = (self._lake.find_receipt(self._batch.table, self._batch.key, attempt) for attempt in attempts)
         if any(other is not None and other.came_as == self._receipt.batch_id for other in found):
             return None
+        if self._lake.is_overtaken(self._batch, self._receipt.run_id, live):
+            raise overtaken_error(self._receipt)
         plan = self._plan(live)
         self._planned += 1
         reach("lake.merge.before_commit")
@@ -216,7 +220,8 @@ class Merge:
         table, key, rule = self._batch.table, self._batch.key, self._rule
         older = [dropped.get(engine_path(file.location), (0, 0, 0)) for file in here]
         carried = sum(file.rows for file in here) - sum(rows for rows, _, _ in older)
-        before = self._lake.receipt(table, key) if here else None
+        held = next((attempt_of(file.location) for file in live if file.key == key), None)
+        before = self._lake.find_receipt(table, key, held) if held else None
         deleted = (before.deleted if before else 0) - sum(marked for _, marked, _ in older)
         if rule.marks:
             self._refuse_vanishing(carried - deleted, sum(file.rows for file in live) - deleted)
@@ -240,6 +245,7 @@ class Merge:
         receipt = replace(
             staged,
             attempt=attempt,
+            proof="",
             rows_in=staged.rows_in + carried,
             published=staged.published - outdated - self._duplicates + carried,
             deduplicated=staged.deduplicated + outdated + self._duplicates,
@@ -247,6 +253,8 @@ class Merge:
             deleted=deleted,
             because={reason: rows for reason, rows in because.items() if rows},
             replayed=min(before.replayed, carried) if before else 0,
+            # Of the batch that lives as this is planned: somebody may have decided on its rows a moment ago.
+            repairs=before.repairs if before and staged.quarantined else (),
         )
         if carried or outdated:
             kept = before.batch_id if before else ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from common.errors import CommitConflict, StateCorrupt, StoreUnavailable
 from common.files import sync_file
 from lake.object_store import S3Location, s3_client
+from lake.storage import StoredFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -159,6 +160,17 @@ class ObjectFiles:
             path.unlink(missing_ok=True)
             raise
 
+    def stream(self, name: str) -> Iterator[bytes]:
+        """A file's bytes, in pieces.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StateCorrupt: it arrived with another checksum than the store has of it.
+            StoreUnavailable: the store does not answer.
+        """
+        with self._telling(name):
+            yield from self._chunks(name)
+
     def _chunks(self, name: str) -> Iterator[bytes]:
         body = self._client.get_object(Bucket=self._location.bucket, Key=self._key(name))["Body"]
         yield from body.iter_chunks(_CHUNK_BYTES)
@@ -195,8 +207,25 @@ class ObjectFiles:
         except FileNotFoundError:  # the version that was to be replaced is gone
             raise CommitConflict(f"{self}/{name} was removed by somebody else.", remedy="try again") from None
 
+    def write(self, name: str, content: bytes) -> None:
+        """Put a small object there, whatever was there before.
+
+        Raises:
+            StoreUnavailable: whether it was written is not known.
+        """
+        with self._telling(name):
+            self._client.put_object(Bucket=self._location.bucket, Key=self._key(name), Body=content)
+
     def names(self, folder: str) -> list[str]:
         """Names below a folder, sorted.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return [file.location for file in self.stored(folder)]
+
+    def stored(self, folder: str) -> list[StoredFile]:
+        """The files below a folder, by name, sorted, with length and the store's time.
 
         Raises:
             StoreUnavailable: the store does not answer.
@@ -205,7 +234,11 @@ class ObjectFiles:
         cut = len(prefix) - len(folder) - 1
         with self._telling(folder):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._location.bucket, Prefix=prefix)
-            return sorted(item["Key"][cut:] for page in pages for item in page.get("Contents", ()))
+            found = [item for page in pages for item in page.get("Contents", ())]
+        return sorted(
+            (StoredFile(item["Key"][cut:], item["Size"], item["LastModified"]) for item in found),
+            key=lambda file: file.location,
+        )
 
     def remove(self, name: str) -> None:
         """Remove a file if it is there.

@@ -69,23 +69,34 @@ def parse_s3_url(url: SecretStr) -> S3Location:
 
 
 def s3_client(location: S3Location) -> S3Client:
-    """A boto3 client with bounded waits: connect 5 s, read 60 s, four attempts with backoff."""
+    """A boto3 client with bounded waits: connect 5 s, read 60 s, four attempts with backoff.
+
+    Raises:
+        SettingsError: the endpoint is no address.
+    """
     import boto3
     from botocore.config import Config
 
-    client: S3Client = boto3.client(
-        "s3",
-        endpoint_url=location.endpoint or None,
-        region_name=location.region,
-        aws_access_key_id=location.access_key or None,
-        aws_secret_access_key=location.secret_key.get_secret_value() or None,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-            s3={"addressing_style": "path"} if location.endpoint else {},
-        ),
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        s3={"addressing_style": "path"} if location.endpoint else {},
     )
+    try:
+        client: S3Client = boto3.client(
+            "s3",
+            endpoint_url=location.endpoint or None,
+            region_name=location.region,
+            aws_access_key_id=location.access_key or None,
+            aws_secret_access_key=location.secret_key.get_secret_value() or None,
+            config=config,
+        )
+    except ValueError:
+        raise SettingsError(
+            f"The endpoint of the bucket {location.bucket} is no valid URL.",
+            remedy="write it as ...?endpoint=https://host:port",
+        ) from None
     return client
 
 

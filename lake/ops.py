@@ -1,4 +1,4 @@
-"""Tables ``ops.*``: what gates judged, where rows went and what it cost. Derived, never a second book.
+"""Tables ``ops.*``: what gates judged, where rows went, what it cost and who asked. Derived, never a second book.
 
 ::
 
@@ -118,14 +118,46 @@ COST_COLUMNS = (
     Column("measured_at", "timestamptz", False, "When the run kept it, UTC."),
 )
 
+QUERY_COLUMNS = (
+    Column("month", "string", False, "Partition: month in which it was asked, UTC, YYYY-MM."),
+    Column("log", "string", False, "File of the server's log in which it stands."),
+    Column("log_end", "int64", False, "Bytes of that file that are in the table up to its commit."),
+    Column("asked_at", "timestamptz", False, "When it came, UTC."),
+    Column("request_id", "string", False, "Id that the caller was told."),
+    Column("subject", "string", False, "Who asked; empty if the token was refused."),
+    Column("role", "string", False, "Role of the policy."),
+    Column("token_id", "string", False, "Id of the token; empty if it has none."),
+    Column("door", "string", False, "http, graphql or sql; others by their names."),
+    Column("method", "string", False, "HTTP method, or what the door calls it."),
+    Column("path", "string", False, "What was asked: the address without its parameters."),
+    Column("question", "string", False, "Parameters, SQL or GraphQL document, the first 4,000 characters."),
+    Column("release_id", "string", False, "Release that answered; empty if none did."),
+    Column("status", "int64", False, "HTTP status."),
+    Column("code", "string", False, "Code of the problem; empty if there was none."),
+    Column("source", "string", False, "query, cache or unchanged."),
+    Column("rows", "int64", True, "Rows given; null where that has no sense."),
+    Column("size_bytes", "int64", False, "Bytes of the answer's body."),
+    Column("duration_ms", "float64", False, "To its last byte, in ms."),
+)
+
 
 @dataclass(frozen=True)
 class OpsTable:
-    """One of the tables; rows of verdicts and batches are identified by ``attempt_id``."""
+    """One of the tables; rows of verdicts and batches are identified by ``attempt_id``.
+
+    Attributes:
+        table: its name.
+        columns: its columns.
+        description: what it holds, and what a row is.
+        withheld: columns that releases do not get.
+        copied: SQL condition on the rows that releases get.
+    """
 
     table: TableId
     columns: tuple[Column, ...]
     description: str
+    withheld: tuple[str, ...] = ("month",)
+    copied: str = "true"
 
 
 GATE_RESULTS = OpsTable(
@@ -140,7 +172,14 @@ INCIDENTS = OpsTable(
 COSTS = OpsTable(
     TableId(OPS, "costs"), COST_COLUMNS, "What work has used. One row per step, table and interval of a run."
 )
-OPS_TABLES = (GATE_RESULTS, LEDGER, COSTS, INCIDENTS)
+QUERIES = OpsTable(
+    TableId(OPS, "queries"),
+    QUERY_COLUMNS,
+    "Who asked what of the server, and what became of it. One row per request.",
+    withheld=("month", "log", "log_end", "token_id", "question"),
+    copied="asked_at >= now() - INTERVAL 31 DAY",
+)
+OPS_TABLES = (GATE_RESULTS, LEDGER, COSTS, INCIDENTS, QUERIES)
 
 Row = Mapping[str, Any]
 
@@ -188,13 +227,14 @@ def append_missing(lake: Lake, ops: OpsTable, rows: Sequence[Row], *, run_id: st
         known = remembered(lake, ops, live)
         missing = [row for row in rows if row["attempt_id"] not in known]
         added = len(missing)
-        return _plan(lake, ops, missing, live, run_id) if missing else None
+        return append_plan(lake, ops, missing, live, run_id=run_id) if missing else None
 
     landed = commit_planned(lake, ops.table, make, interval="history") if rows else None
     return added if landed else 0
 
 
-def _plan(lake: Lake, ops: OpsTable, rows: Sequence[Row], live: Sequence[LiveFile], run_id: str) -> Plan:
+def append_plan(lake: Lake, ops: OpsTable, rows: Sequence[Row], live: Sequence[LiveFile], *, run_id: str) -> Plan:
+    """What adds rows to a table whose live files are these. Side effects: files are written that nobody reads yet."""
     import pyarrow as pa
 
     attempt = new_attempt()

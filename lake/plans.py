@@ -80,7 +80,10 @@ def commit_planned(lake: Lake, table: TableId, make: Make, *, interval: str, giv
         lake.delete_files(given)
         raise
     used = {location for files in landed.change.files.values() for location in files} if landed else set()
-    _withdraw(lake, table, [plan for plan in plans if plan is not landed], used)
+    # Several plans may be of one attempt: whoever was overtaken by work on other partitions plans the same again.
+    _withdraw(
+        lake, table, [plan for plan in plans if landed is None or plan.change.attempt != landed.change.attempt], used
+    )
     lake.delete_files([location for location in given if location not in used])
     return landed
 

@@ -28,20 +28,29 @@ from lake.batches import Receipt, StagedBatch, unaccounted
 from lake.lake import Lake, checksum_of
 from lake.merge import Merge
 from lake.paths import engine_path, new_attempt
+from lake.proof import proof_of
 from lake.quarantine import commit_quarantine, quarantine_rows
 from lake.schema import Column
 from lake.sql import identifier, literal, parquet_relation
-from lake.together import Prepared, Together, commit_prepared
+from lake.together import Prepared, Together, commit_prepared, overtaken_error
 from lake.verdicts import keep_validation, record_refused_verdict, recorded, withdraw_validation
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a staged batch is: its rows' checksum, the id that the same work always has, and how many rows there are."""
+    """What a staged batch is.
+
+    Attributes:
+        checksum: of its rows, and of those that were set apart before.
+        batch_id: the id that the same work always has.
+        rows: how many there are.
+        staged_checksum: of its rows alone.
+    """
 
     checksum: str
     batch_id: str
     rows: int
+    staged_checksum: str = ""
 
 
 def identify(lake: Lake, staged: StagedBatch) -> Identity:
@@ -49,7 +58,7 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     columns, field_ids = lake.columns(staged.table)
     relation = parquet_relation([engine_path(file) for file in staged.files], columns, field_ids)
     with lake.connect(rows=staged.rows_staged) as connection:
-        checksum = checksum_of(connection, relation)
+        checksum = staged_checksum = checksum_of(connection, relation)
     rows = int(checksum.split(":", 1)[0])
     if staged.early_rejected:
         checksum = digest(checksum, sorted(staged.early_rejects.column("row").to_pylist()))
@@ -57,9 +66,8 @@ def identify(lake: Lake, staged: StagedBatch) -> Identity:
     objects = staged.source_state.get("objects")
     # Drift that changes no row is a change all the same: only a new receipt records it.
     drift = [staged.drift] if staged.drift else []
-    return Identity(
-        checksum, digest(str(staged.table), staged.key, checksum, account, objects, staged.code, *drift), rows
-    )
+    batch_id = digest(str(staged.table), staged.key, checksum, account, objects, staged.code, *drift)
+    return Identity(checksum, batch_id, rows, staged_checksum)
 
 
 def find_same(lake: Lake, staged: StagedBatch, identity: Identity) -> Receipt | None:
@@ -107,6 +115,8 @@ def publish(
 
     Raises:
         GateRefused: the verdict is not PASS, or the row account does not add up; nothing is published.
+        Overtaken: another run has published the partition since the batch began to be read. A batch of ``together`` is
+            then among those of :meth:`lake.together.Together.take_overtaken`.
         CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.together.commit_prepared`.
 
     Side effects: the partition is replaced - or, by its merge rule, merged with what is live - or nothing is; files
@@ -139,6 +149,7 @@ def publish(
                 seconds=seconds or {},
                 warnings=staged.warnings,
                 drift=staged.drift,
+                proof=_proof(connection, lake, published, staged, identity),
             )
             if receipt.quarantined and (before := lake.receipt(staged.table, staged.key)) is not None:
                 receipt = replace(receipt, repairs=before.repairs)
@@ -163,7 +174,24 @@ def publish(
     if together is not None:
         together.add(prepared)
         return receipt
-    return commit_prepared(lake, [prepared])[0]
+    landed, overtaken = commit_prepared(lake, [prepared])
+    if overtaken:
+        raise overtaken_error(receipt)
+    return landed[0]
+
+
+def _proof(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, published: StagedBatch, staged: StagedBatch, identity: Identity
+) -> str:
+    """How the rows of these files are recognised later; none where they will be merged with others."""
+    if staged.merge is not None:
+        return ""
+    checksum = identity.staged_checksum
+    if published.files != staged.files:
+        columns, field_ids = lake.columns(published.table)
+        relation = parquet_relation([engine_path(file) for file in published.files], columns, field_ids)
+        checksum = checksum_of(connection, relation)
+    return proof_of(published.attempt, checksum)
 
 
 def _merge(lake: Lake, staged: StagedBatch, published: StagedBatch, verdict: Verdict, receipt: Receipt) -> Receipt:

@@ -65,6 +65,14 @@ class RememberingCatalog(MetastoreCatalog):
         """
 
     @abstractmethod
+    def locations(self) -> dict[Identifier, str]:
+        """Location of every table's current metadata, all of one moment.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+
+    @abstractmethod
     def _move(self, namespace: str, table: str, before: str, after: str) -> bool:
         """Have a table's metadata be at ``after``, if it is still at ``before``; whether it was.
 

@@ -188,6 +188,7 @@ def _receipt(lake: Lake, work: Rework, run_id: str) -> Receipt:
         published_at=lake.clock().isoformat(),
         seconds=work.seconds,
         touched=(),
+        proof="",
         repairs=(*base.repairs, work.attempt),
     )
 

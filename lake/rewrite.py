@@ -133,6 +133,7 @@ def rewritten_receipt(lake: Lake, before: Receipt, attempt: str, run_id: str, wh
         published_at=lake.clock().isoformat(),
         seconds={},
         touched=(),
+        proof="",
         **changes,  # type: ignore[arg-type]  # figures of the account
     )
 

@@ -39,6 +39,16 @@ class SqlalchemyCatalog(RememberingCatalog, SqlCatalog):
             found = connection.execute(self._find, {"namespace": namespace, "name": table}).scalar()
         return None if found is None else str(found)
 
+    def locations(self) -> dict[Identifier, str]:
+        """See :class:`RememberingCatalog`."""
+        only_tables = self._iceberg_type_filter()
+        every = select(IcebergTables.table_namespace, IcebergTables.table_name, IcebergTables.metadata_location).where(
+            IcebergTables.catalog_name == self.name, *(() if only_tables is None else (only_tables,))
+        )
+        with _translated(), self.engine.connect() as connection:
+            found = connection.execute(every).all()
+        return {(*namespace.split("."), name): str(location) for namespace, name, location in found}
+
     def _move(self, namespace: str, table: str, before: str, after: str) -> bool:
         moved = (
             update(IcebergTables)

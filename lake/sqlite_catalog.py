@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -41,6 +42,12 @@ _TABLES = (
 def is_plain_file(url: str) -> bool:
     """Whether a catalog's URL names an SQLite file and nothing else: no driver, no options."""
     return _URL.fullmatch(url) is not None
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a catalog's URL; None if it is no SQLite file's."""
+    found = _URL.fullmatch(url)
+    return Path(found[1]) if found else None
 
 
 def _by_library(method: str) -> Callable[..., Any]:
@@ -101,6 +108,15 @@ class SqliteCatalog(RememberingCatalog):
             (self.name, namespace, table),
         )
         return found[0][0] if found else None
+
+    def locations(self) -> dict[Identifier, str]:
+        """See :class:`RememberingCatalog`."""
+        found = self._rows(
+            "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables "
+            f"WHERE catalog_name = ?{self._only_tables}",
+            (self.name,),
+        )
+        return {(*namespace.split("."), name): location for namespace, name, location in found}
 
     def _move(self, namespace: str, table: str, before: str, after: str) -> bool:
         moved = self._changed(

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from common.errors import StateCorrupt, StoreUnavailable
+from common.disk import disk_full, is_disk_full
+from common.errors import PenstockError, StateCorrupt, StoreUnavailable
 from common.files import sync_file, write_atomic
 from common.settings import Settings
 from lake.engine import lake_credentials
@@ -77,38 +78,36 @@ class Storage:
 
         Raises:
             StoreUnavailable: the store does not take it.
+            DiskFull: the disk has no room.
         """
-        path = self._path(location)
+        path, content = self._path(location), text.encode()
         try:
             self._make_folder(path)
-            content = text.encode()
             if self._objects is None:
-                Path(path).write_bytes(content)
+                _write_whole(Path(path), content)
                 return
             with self._objects.open_output_stream(path) as stream:
                 stream.write(content)
         except OSError as error:
-            raise StoreUnavailable(
-                f"Cannot write {location}: {error}.", remedy="check the lake's storage and its free space"
-            ) from None
+            raise _unwritten(location, error, len(content)) from None
 
     def replace_json(self, location: str, value: Any) -> None:
         """Write one JSON document that others may read meanwhile, and that outlives a power cut once it is there.
 
         Raises:
             StoreUnavailable: the store does not take it.
+            DiskFull: the disk has no room.
 
         Side effects: parent folders are made; readers see the old document or the new one (an object store's way).
         """
         if self._objects is not None:
             self.write_json(location, value)
             return
+        content = json.dumps(value, default=str).encode()
         try:
-            write_atomic(Path(self._path(location)), json.dumps(value, default=str))
+            write_atomic(Path(self._path(location)), content)
         except OSError as error:
-            raise StoreUnavailable(
-                f"Cannot write {location}: {error}.", remedy="check the lake's storage and its free space"
-            ) from None
+            raise _unwritten(location, error, len(content)) from None
 
     def read_json(self, location: str) -> Any:
         """Read one JSON document.
@@ -245,6 +244,23 @@ class Storage:
     def _make_folder(self, path: str) -> None:
         if self._objects is None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    if path.exists():  # somebody may rest on what it says: the old document until the new one is whole
+        write_atomic(path, content)
+        return
+    try:
+        path.write_bytes(content)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _unwritten(location: str, error: OSError, size_bytes: int) -> PenstockError:
+    if is_disk_full(error):
+        return disk_full(error, Path(engine_path(location)), needed_bytes=size_bytes)
+    return StoreUnavailable(f"Cannot write {location}: {error}.", remedy="check the lake's storage")
 
 
 def _in_utc(moment: datetime | None) -> datetime:

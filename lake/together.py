@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from common.errors import CommitConflict, PenstockError, StateCorrupt
+from common.errors import CommitConflict, DiskFull, Overtaken, PenstockError, StateCorrupt
 from lake.batches import Receipt, StagedBatch
 from lake.catalog import LiveFile
 from lake.commit import Change, change_partitions
@@ -59,6 +59,7 @@ class Together:
         self._waiting: list[Prepared] = []
         self._attempts: set[str] = set()
         self._landed: list[Receipt] = []
+        self._overtaken: list[Receipt] = []
         self._since_s = 0.0
 
     def add(self, prepared: Prepared) -> None:
@@ -108,11 +109,17 @@ class Together:
             return
         batches = [(each.receipt.table, each.receipt.key) for each in waiting]
         with self._lake.work.shared("publish", waiting[0].receipt.stage, batches) as step:
-            landed = commit_prepared(self._lake, waiting)
-        took_s = step.seconds / len(landed)
+            landed, overtaken = commit_prepared(self._lake, waiting)
+        self._overtaken += overtaken
+        took_s = step.seconds / len(waiting)
         for receipt in landed:
             receipt.seconds["publish"] = receipt.seconds.get("publish", 0.0) + took_s
         self._landed += landed
+
+    def take_overtaken(self) -> list[Receipt]:
+        """The receipts of batches that did not land and have to be read again (:func:`commit_prepared`)."""
+        overtaken, self._overtaken = self._overtaken, []
+        return overtaken
 
     def take(self) -> list[Receipt]:
         """The receipts of batches that are true now and have not been taken yet."""
@@ -133,11 +140,12 @@ def publishing_together(lake: Lake) -> Iterator[Together]:
     together.commit()
 
 
-def commit_prepared(lake: Lake, batches: Sequence[Prepared]) -> list[Receipt]:
+def commit_prepared(lake: Lake, batches: Sequence[Prepared]) -> tuple[list[Receipt], list[Receipt]]:
     """Make batches of one table, each of another partition, true by one commit.
 
     Returns:
-        Their receipts in the same order; ``unchanged`` where the same work had landed already.
+        Receipts in the same order, ``unchanged`` where the same work had landed already; and those of batches that did
+        not land, because another run has published their partition since they began to be read.
 
     Raises:
         CommitConflict, StateCorrupt, StoreUnavailable: see :func:`lake.commit.change_partitions`. If a file of one of
@@ -147,9 +155,12 @@ def commit_prepared(lake: Lake, batches: Sequence[Prepared]) -> list[Receipt]:
     """
     first = batches[0].batch
     changes: dict[str, Sequence[Prepared]] = {}
+    overtaken: list[Prepared] = []
 
     def decide(live: Sequence[LiveFile]) -> Change | None:
         wanted = [each for each in batches if not _is_done(lake, each, live)]
+        overtaken[:] = [each for each in wanted if lake.is_overtaken(each.batch, each.receipt.run_id, live)]
+        wanted = [each for each in wanted if each not in overtaken]
         if not wanted:
             return None
         attempt = wanted[0].receipt.attempt
@@ -163,30 +174,46 @@ def commit_prepared(lake: Lake, batches: Sequence[Prepared]) -> list[Receipt]:
         landed = change_partitions(
             lake.catalog, first.table, decide, interval=interval, attempts=[batches[0].receipt.attempt]
         )
-    except (CommitConflict, StateCorrupt) as error:  # it did not land; of StoreUnavailable that is not known
+    except (CommitConflict, DiskFull, StateCorrupt) as error:  # it did not land; of StoreUnavailable that is not known
         if isinstance(error, StateCorrupt) and len(batches) > 1:
             return _one_by_one(lake, batches)
         for each in batches:
             _withdraw(lake, each)
         raise
     live = changes.get(landed.attempt, batches) if landed else ()
+    late = [each for each in overtaken if each not in live]
     for each in batches:
         if each not in live:
             _withdraw(lake, each)
-    return [each.receipt if each in live else each.receipt.found_unchanged() for each in batches]
+    done = [each.receipt if each in live else each.receipt.found_unchanged() for each in batches if each not in late]
+    return done, [each.receipt for each in late]
 
 
-def _one_by_one(lake: Lake, batches: Sequence[Prepared]) -> list[Receipt]:
+def _one_by_one(lake: Lake, batches: Sequence[Prepared]) -> tuple[list[Receipt], list[Receipt]]:
     receipts: list[Receipt] = []
+    overtaken: list[Receipt] = []
     failure: StateCorrupt | None = None
     for each in batches:
         try:
-            receipts += commit_prepared(lake, [each])
+            landed, late = commit_prepared(lake, [each])
         except StateCorrupt as error:
             failure = failure or error
+        else:
+            receipts += landed
+            overtaken += late
     if failure is not None:
         raise failure
-    return receipts
+    return receipts, overtaken
+
+
+def overtaken_error(receipt: Receipt) -> Overtaken:
+    """What is told of a batch that did not land because another run published its partition."""
+    return Overtaken(
+        "Another run has published the interval since this one began to read it.",
+        table=receipt.table,
+        interval=receipt.key,
+        remedy="run the interval again: it is read anew",
+    )
 
 
 def _is_done(lake: Lake, prepared: Prepared, live: Sequence[LiveFile]) -> bool:

@@ -17,7 +17,7 @@ def _():
 
     import penstock
 
-    warehouse = penstock.connect()
+    warehouse = penstock.reader()
     return altair, mo, warehouse
 
 
@@ -27,7 +27,11 @@ def _(mo, warehouse):
         "select min(scheduled_on) as first_day, max(scheduled_on) as last_day, count(*) as flights from fct_flights"
     ).pl()
     _first, _last, _flights = span.row(0)
-    mo.md(f"# New York flights\n\n{_flights:,} flights from {_first} to {_last}, from the current release.")
+    _release = warehouse.release
+    mo.md(
+        f"# New York flights\n\n{_flights:,} flights from {_first} to {_last}, from release {_release.id}, published "
+        f"{_release.published_at[:16]} UTC."
+    )
     return (span,)
 
 

@@ -114,6 +114,7 @@ def releases(*, settings: Settings | None = None) -> list[Release]:
 
 def _shelf(settings: Settings | None) -> Shelf:
     from common.settings import Settings as _Settings
+    from penstock.page_readers import shelf_of_page
     from warehouse.stored import shelf_of
 
-    return shelf_of(settings or _Settings.load())
+    return shelf_of_page() or shelf_of(settings or _Settings.load())

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import penstock
-from common.errors import GateRefused
+from common.errors import CommitConflict, GateRefused
 from common.fault_points import reach
 from common.hashing import digest
 from common.interrupts import raise_if_noted
@@ -23,6 +23,7 @@ from lake.engine import open_database, prepare_statements
 from lake.lake import PinnedTable
 from lake.ops import OPS_TABLES, ops_relation
 from lake.paths import WHOLE, TableId, new_attempt
+from lake.proof import prove
 from lake.schema import OPS, PARTITION_COLUMN
 from lake.sql import identifier, literal
 from lake.verdicts import record_refused_verdict
@@ -89,6 +90,8 @@ def build(pipeline: Pipeline, *, full_refresh: bool = False) -> Candidate | None
 
     Raises:
         LeaseHeld, BuildFailed, GateRefused: the current release is untouched, the candidate is removed.
+        StateCorrupt: refined rows are not those that were published (``lake/proof.py``).
+        CommitConflict: the same; somebody has taken the lease since.
     """
     with lease(pipeline.settings.warehouse, wait_s=LEASE_WAIT_S) as held, pipeline.work.batch(*WAREHOUSE):
         return _build(pipeline, held, full_refresh=full_refresh)
@@ -104,14 +107,35 @@ def _build(pipeline: Pipeline, held: Lease, *, full_refresh: bool) -> Candidate 
     changed = changed_keys(pins, {} if anew else before.get("inputs", {}))
     if not changed and not anew:
         return None
+    for name, keys in changed.items():
+        prove(pipeline.lake, TableId("refined", name), keys)
     candidate = releases.new_candidate(from_scratch=anew)
     try:
         manifest = _fill(pipeline, candidate, pins, changed, anew=anew, before=before)
         releases.seal(candidate, {"code": code, **manifest})
-    except BaseException:
+    except BaseException as error:
         releases.discard(candidate)
+        if isinstance(error, Exception):  # whoever has taken the lease meanwhile has removed the candidate's files
+            _require_lease(held, error)
         raise
     return candidate
+
+
+def _require_lease(held: Lease, error: Exception) -> None:
+    """Tell of a lost lease in place of what came of it.
+
+    Args:
+        held: the lease.
+        error: what came of it.
+
+    Raises:
+        CommitConflict: somebody has taken the lease since.
+    """
+    try:
+        with held.fenced():
+            pass
+    except CommitConflict as lost:
+        raise lost from error
 
 
 def _fill(
@@ -197,7 +221,8 @@ def _check_accounts(pipeline: Pipeline, pins: Mapping[str, PinnedTable], tables:
 def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
     """Bring ``ops.*`` of the lake in step and copy them into a candidate; rows by table.
 
-    They are copied whole: a table that is written once a batch stays small, and a release needs no lake to be read.
+    They are copied whole: a table that is written once a batch stays small, and a release needs no lake to be read. Of
+    queries only the newest, and not what was asked: a release is read by more people than the lake.
     """
     record(pipeline)
     counts = {}
@@ -206,11 +231,12 @@ def copy_history(pipeline: Pipeline, database: Path) -> dict[str, int]:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS warehouse.{OPS}")
         for ops in OPS_TABLES:
             name = f"warehouse.{OPS}.{identifier(ops.table.name)}"
-            ordered = f"SELECT * EXCLUDE (month) FROM {ops_relation(pipeline.lake, ops)} ORDER BY ALL"
+            chosen = f"{ops_relation(pipeline.lake, ops)} WHERE {ops.copied}"
+            ordered = f"SELECT * EXCLUDE ({', '.join(ops.withheld)}) FROM {chosen} ORDER BY ALL"
             row = connection.execute(f"CREATE OR REPLACE TABLE {name} AS {ordered}").fetchone()
             counts[str(ops.table)] = int(row[0]) if row else 0
             connection.execute(f"COMMENT ON TABLE {name} IS {literal(ops.description)}")
-            for column in ops.columns[1:]:
+            for column in (each for each in ops.columns if each.name not in ops.withheld):
                 comment = f"{name}.{identifier(column.name)} IS {literal(column.description)}"
                 connection.execute(f"COMMENT ON COLUMN {comment}")
     return counts
@@ -292,7 +318,8 @@ def build_and_publish(pipeline: Pipeline, *, full_refresh: bool = False) -> Rele
 def _publish(pipeline: Pipeline, releases: Releases, candidate: Candidate, held: Lease) -> Release:
     with pipeline.work.step("publish"):
         release = releases.publish(candidate)
-        releases.retain(pipeline.settings.keep_releases)
+        with suppress(CommitConflict):  # it is published; who has the lease now retires the oldest
+            releases.retain(pipeline.settings.keep_releases)
         bring_in_step(pipeline.settings, release, held)
     _LOG.info("release %s is current", release.id)
     pipeline.teller.released(release)

@@ -13,14 +13,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 from logging import ERROR, WARNING
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common import interrupts, logs, work
+from common.disk import disk_full, is_disk_full
 from common.errors import PenstockError
 from penstock import (
     cli_backfill,
+    cli_backup,
     cli_bi,
     cli_incidents,
     cli_lineage,
@@ -57,6 +60,7 @@ app.add_typer(cli_quarantine.app, name="quarantine")
 app.add_typer(cli_suites.suite_app, name="suite")
 app.add_typer(cli_quality.contract_app, name="contract")
 app.add_typer(cli_backfill.backfill_app, name="backfill")
+app.add_typer(cli_backup.backup_app, name="backup")
 app.add_typer(cli_serve.token_app, name="token")
 app.add_typer(cli_bi.bi_app, name="bi")
 app.add_typer(cli_bi.store_app, name="store")
@@ -67,6 +71,7 @@ for command in (
     *cli_services.COMMANDS,
     *cli_sources.COMMANDS,
     *cli_backfill.COMMANDS,
+    *cli_backup.COMMANDS,
     *cli_lineage.COMMANDS,
     *cli_maintenance.COMMANDS,
     *cli_quality.COMMANDS,
@@ -346,6 +351,8 @@ def main() -> None:
         if interrupts.is_noted() and not (isinstance(error, SystemExit) and error.code in {0, None}):
             logs.say("penstock: interrupted; what was published stays, run the command again to go on", level=WARNING)
             sys.exit(130)
+        if isinstance(error, Exception) and not isinstance(error, PenstockError) and is_disk_full(error):
+            error = disk_full(error, Path.cwd())
         if isinstance(error, PenstockError):
             logs.say(f"penstock: {type(error).__name__}: {error}", level=ERROR, work=error.where)
             sys.exit(error.exit_code)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
 from common.errors import UsageError
-from penstock.cli_options import Json, load_settings, print_json
+from penstock.cli_options import Json, RunByDefault, load_settings, print_json
 
 
 def intervals(
@@ -34,18 +33,8 @@ def intervals(
     show_intervals(found, holes=holes, calendar=bool(table), as_json=as_json)
 
 
-class _RunByDefault(typer.core.TyperGroup):
-    """``penstock backfill flights ...`` means ``penstock backfill run flights ...``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``run`` in front of what begins with no command's name."""
-        if args and args[0] not in self.commands and not (len(args) == 1 and args[0] == "--help"):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 backfill_app = typer.Typer(
-    cls=_RunByDefault,
+    cls=RunByDefault,
     no_args_is_help=True,
     help="Plan and run the intervals that are missing or stale; Airflow runs them where there is one.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,6 +70,28 @@ def bi_status(as_json: Json = False) -> None:
     else:
         say(f"Schema {settings.bi_schema} shows {shown or 'nothing yet'}; {current.id} is current: penstock bi publish")
     raise typer.Exit(0 if shown == current.id else 1)
+
+
+@bi_app.command("login")
+def bi_login(
+    role: Annotated[str, typer.Argument(help="A role of the policy.")],
+    revoke: Annotated[bool, typer.Option("--revoke", help="Take the login back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let people log in to the BI database as a role of the policy; print the URL, with a new password kept nowhere."""
+    from penstock import doors
+    from penstock.show import say
+
+    settings = load_settings()
+    if doors.bi_schema(settings) is None:
+        raise _no_bi()
+    url = doors.bi_login(settings, role, revoke=revoke)
+    if as_json:
+        print_json({"role": f"{settings.bi_schema}_{role}", "url": url or None})
+    elif revoke:
+        say(f"Nobody logs in as {settings.bi_schema}_{role} any more.")
+    else:
+        sys.stdout.write(url + "\n")
 
 
 @store_app.command("publish")

@@ -7,12 +7,24 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from common.settings import Settings
     from common.verdict import Signed
+
+
+class RunByDefault(typer.core.TyperGroup):
+    """``penstock backfill flights ...`` means ``penstock backfill run flights ...``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``run`` in front of what begins with no command's name."""
+        if (args or not self.no_args_is_help) and args[:1] != ["--help"] and not set(args[:1]) & set(self.commands):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Day = Annotated[str, typer.Option("--day", help="Partition key: a calendar day YYYY-MM-DD in the source's time zone.")]

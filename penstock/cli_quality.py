@@ -12,7 +12,7 @@ from penstock.cli_options import Json, load_settings, print_json
 
 
 def record(as_json: Json = False) -> None:
-    """Bring ops.* in step with everything that was judged and what it cost. Runs do it by themselves."""
+    """Bring ops.* in step with everything that was judged, what it cost and who asked. Runs do it by themselves."""
     from dataclasses import asdict
 
     from penstock.pipeline import Pipeline
@@ -24,7 +24,7 @@ def record(as_json: Json = False) -> None:
         print_json(asdict(found))
     else:
         added = f"{found.gate_results:,} verdicts of rules, {found.ledger:,} accounts of batches"
-        say(f"{added} and {found.costs:,} costs of steps were added.")
+        say(f"{added}, {found.costs:,} costs of steps and {found.queries:,} queries were added.")
 
 
 def quality(

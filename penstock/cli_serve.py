@@ -1,4 +1,4 @@
-"""Commands of the HTTP door: serve, and the tokens of its local issuer. ``cli.py`` registers them."""
+"""Commands of the server: serve, and the tokens of its local issuer. ``cli.py`` registers them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,54 @@ token_app = typer.Typer(help="Service tokens of the local issuer: issue, list, r
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web; 0 takes a free one.")] = 0,
     policy: Annotated[Path | None, typer.Option(help="Policy file; by default the setting 'policy'.")] = None,
+    flight: Annotated[
+        bool, typer.Option("--flight/--no-flight", help="Also serve Arrow Flight and Flight SQL.")
+    ] = True,
+    flight_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = 0,
+    bi: Annotated[bool, typer.Option("--bi/--no-bi", help="Also show the release in the BI database.")] = True,
+    metrics: Annotated[bool, typer.Option("--metrics/--no-metrics", help="Also serve figures to Prometheus.")] = True,
 ) -> None:
-    """Serve the warehouse by HTTP to whom the policy allows it, until Ctrl-C."""
+    """Open every door to the warehouse for whom the policy allows it, until Ctrl-C; print where they are."""
+    import signal
+    from contextlib import ExitStack
+
     from common.errors import UsageError
     from common.settings import Settings
     from penstock.operations import PipelineOperations
     from penstock.serve import PipelineFacts, server_options
+    from penstock.serve_doors import Wanted, open_doors, web
     from penstock.show import say
     from warehouse.serve.server import Service, run
 
     settings = Settings.load(policy=policy)
-    service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
+    wanted = Wanted(flight=flight, bi=bi, metrics=metrics, host=host, flight_port=flight_port)
+    with ExitStack() as opened:
+        # Last of all to be left: whoever is impatient must not leave anything running.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            opened.callback(signal.signal, number, signal.getsignal(number))
+        service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
+        opened.callback(service.close)
+        app = web(service, settings, opened)
+        lines = open_doors(service, settings, wanted, opened)
 
-    def ready(address: str) -> None:
-        say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
-        say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")
+        def ready(address: str) -> None:
+            say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
+            say(f"Portal:      {address}/ (sign in with a token: penstock token issue)")
+            for line in lines:
+                say(line)
+            say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")
 
-    try:
-        run(service, host=host, port=port, ready=ready)
-    except OSError as error:
-        raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror}.", remedy="use another port") from None
-    finally:
-        service.close()
+        try:
+            run(service, host=host, port=port, ready=ready, app=app)
+        except OSError as error:
+            raise UsageError(
+                f"{host}:{port} cannot be listened on: {error.strerror}.", remedy="use another port"
+            ) from None
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     say("Ended.")
 
 

@@ -8,15 +8,20 @@ than the one it was last changed under.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from common.errors import SettingsError, UnknownName
 from common.settings import Settings
+from lake.sql import identifier, literal
+from penstock.embedded_postgres import scram_verifier
 from penstock.psql import run_psql
 from transformations.dbt_contracts import contracts, model_meta
 from warehouse.bi import BiPublished, BiSchema
+from warehouse.bi_roles import BiAccess
 from warehouse.lease import Lease, identity, lease
 from warehouse.releases import Release, Releases
 from warehouse.stored import stored_releases
@@ -103,7 +108,14 @@ def publish_to_bi(settings: Settings, release: Release, held: Lease, *, take_ove
 
 
 def bi_schema(settings: Settings) -> BiSchema | None:
-    """The schema of the BI database; None where there is no connection of that name."""
+    """The schema of the BI database; None where there is no connection of that name.
+
+    Raises:
+        SpecError: the policy file is not valid.
+        UnknownName: a role that is to have a schema is not in the policy.
+
+    Side effects: the key of masks is made in the state folder, if there is a policy and no key.
+    """
     try:
         url = settings.connection(BI_CONNECTION)
     except SettingsError:
@@ -113,7 +125,69 @@ def bi_schema(settings: Settings) -> BiSchema | None:
         schema=settings.bi_schema,
         readers=settings.bi_readers,
         warehouse=identity(settings.warehouse),
+        access=_bi_access(settings),
     )
+
+
+def _bi_access(settings: Settings) -> BiAccess | None:
+    """Roles of the policy that have a schema of the BI database; None where there is no policy."""
+    from warehouse.serve.policy import load_policy, mask_salt
+
+    if not settings.bi_roles or not settings.policy.is_file():
+        return None
+    policy = load_policy(settings.policy)
+    roles = tuple(policy.roles) if settings.bi_roles == ("*",) else settings.bi_roles
+    for role in roles:
+        if role not in policy.roles:
+            raise UnknownName(
+                f"PENSTOCK_BI_ROLES names {role!r}, which is no role of the policy.",
+                remedy=f"name some of {', '.join(policy.roles) or 'none yet'}, or *",
+            )
+    return BiAccess(policy, mask_salt(settings.home / "serve"), roles)
+
+
+def bi_login(settings: Settings, role: str, *, revoke: bool = False) -> str:
+    """Let people log in to the BI database as a role of the policy, or no longer.
+
+    Args:
+        settings: resolved settings.
+        role: a role of the policy that has a schema there.
+        revoke: take the login back.
+
+    Returns:
+        URL with a new password, which is kept nowhere; empty after a revocation.
+
+    Raises:
+        SettingsError: there is no BI database.
+        UnknownName: the role has no schema there.
+        SourceRefused, SourceUnavailable: the database does not let us, or does not answer.
+
+    Side effects: a password that was made before counts no longer.
+    """
+    url = settings.connection(BI_CONNECTION).get_secret_value()
+    access = _bi_access(settings)
+    if access is None or role not in access.roles:
+        raise UnknownName(
+            f"The role {role!r} has no schema of the BI database.",
+            remedy="name one of the policy that PENSTOCK_BI_ROLES lets in",
+        )
+    name = f"{settings.bi_schema}_{role}"
+    quoted, password = identifier(name), secrets.token_urlsafe(24)
+    if revoke:
+        run_psql(url, [f"ALTER ROLE {quoted} NOLOGIN PASSWORD NULL;\n".encode()])
+        return ""
+    script = (
+        f"ALTER ROLE {quoted} LOGIN CONNECTION LIMIT 40 PASSWORD {literal(scram_verifier(password))};\n"
+        f"ALTER ROLE {quoted} SET default_transaction_read_only = on;\n"
+        f"ALTER ROLE {quoted} SET search_path = {quoted};\n"
+        "DO $penstock$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), "
+        f"{literal(name)}); EXCEPTION WHEN insufficient_privilege THEN NULL; END $penstock$;\n"
+    )
+    run_psql(url, [script.encode()])
+    place = urlsplit(url)
+    host = f"[{place.hostname}]" if ":" in (place.hostname or "") else place.hostname
+    options = f"?{place.query}" if place.query else ""
+    return f"postgresql://{quote(name, safe='')}:{password}@{host}:{place.port or 5432}{place.path}{options}"
 
 
 def current_release(settings: Settings) -> Release:

@@ -239,12 +239,12 @@ def _prepare(state: PostgresState) -> None:
             f"select 'create role {READER}' where not exists"
             f" (select from pg_roles where rolname = '{READER}') \\gexec\n"
             f"alter role {READER} login nosuperuser nocreatedb nocreaterole noreplication connection limit 40"
-            f" password '{_scram_verifier(_passwords(state.directory)[READER])}';\n"
+            f" password '{scram_verifier(_passwords(state.directory)[READER])}';\n"
             f"alter role {READER} set default_transaction_read_only = on;\n"
             f"select 'create role {BI}' where not exists"
             f" (select from pg_roles where rolname = '{BI}') \\gexec\n"
-            f"alter role {BI} login nosuperuser nocreatedb nocreaterole noreplication"
-            f" password '{_scram_verifier(_passwords(state.directory)[BI])}';\n"
+            f"alter role {BI} login nosuperuser nocreatedb createrole noreplication"
+            f" password '{scram_verifier(_passwords(state.directory)[BI])}';\n"
             f"select 'create database {BI} owner {BI}' where not exists"
             f" (select from pg_database where datname = '{BI}') \\gexec\n"
             f"revoke all on database postgres, template1, {SOURCE}, {BI} from public;\n"
@@ -262,7 +262,7 @@ def _prepare(state: PostgresState) -> None:
     )
 
 
-def _scram_verifier(password: str, *, iterations: int = 4096) -> str:
+def scram_verifier(password: str, *, iterations: int = 4096) -> str:
     """What PostgreSQL stores of a password (RFC 5803), computed here so that the password never travels."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)

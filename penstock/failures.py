@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from common.disk import telling_full_disk
 from common.errors import (
     PenstockError,
     SettingsError,
@@ -62,7 +63,8 @@ class Failures:
         of connecting; what fails later is noted where it fails.
         """
         try:
-            yield
+            with telling_full_disk(self._lake.settings.home):
+                yield
         except PenstockError as error:
             self.note(error, stage, source=source, table=str(table or ""), key=key)
             raise

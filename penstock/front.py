@@ -50,7 +50,6 @@ _DASHBOARDS = (
     b"img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; connect-src 'self' data: blob:; "
     b"form-action 'self'; base-uri 'self'; frame-ancestors 'self'"
 )
-_AREAS = {"/dashboards": _DASHBOARDS, "/docs": _FILES, "/quality": _FILES}
 
 
 def front(service: Service, settings: Settings, *, dashboards: ASGIApp | None = None) -> Front:
@@ -108,19 +107,13 @@ class Front:
         scope = {**scope, "headers": _without_cookie(scope["headers"])}
         if session is not None:
             scope |= {"user": session.user, "state": {**scope.get("state", {}), "session": session}}
-        if self._dashboards is not None and session is not None and _is_under(scope["path"], ("/dashboards",)):
-            mounted = f"{scope.get('root_path', '')}/dashboards"
-            await self._dashboards({**scope, "root_path": mounted}, receive, send)
+        if self._dashboards is not None and session is not None and _is_dashboard(scope["path"]):
+            await self._dashboards(scope, receive, send)
         else:
             await self._portal(scope, receive, send)
 
     async def _websocket(self, scope: Message, receive: Receive, send: Send, session: Session | None) -> None:
-        if (
-            session is None
-            or self._dashboards is None
-            or not _is_under(scope["path"], ("/dashboards",))
-            or not _is_own(scope)
-        ):
+        if session is None or self._dashboards is None or not _is_dashboard(scope["path"]) or not _is_own(scope):
             await send({"type": "websocket.close", "code": 1008})
             return
         receive, send = _while_good(receive, send, lambda: self._sessions.is_good(session))
@@ -135,8 +128,15 @@ def _is_under(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
+def _is_dashboard(path: str) -> bool:
+    """Whether it is one, or a file of one; the list of them is the portal's."""
+    return path.startswith("/dashboards/") and path != "/dashboards/"
+
+
 def _area(path: str) -> bytes:
-    return next((policy for root, policy in _AREAS.items() if _is_under(path, (root,))), _PAGES)
+    if _is_dashboard(path):
+        return _DASHBOARDS
+    return _FILES if _is_under(path, ("/docs", "/quality")) else _PAGES
 
 
 def _header(scope: Message, name: bytes) -> str:

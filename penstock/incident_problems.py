@@ -37,7 +37,7 @@ _KINDS: Mapping[str, Kind] = {
     **dict.fromkeys(("GateRefused", "GateCrashed", "ObjectCorrupt", "EmptyBatch", "Unreconciled"), "refused"),
 }
 _OF_THE_SOURCE = {"SourceUnavailable", "SourceRefused", "SourceSchemaError"}
-_HEALS_ITSELF = {"LeaseHeld", "CommitConflict"}
+_HEALS_ITSELF = {"LeaseHeld", "CommitConflict", "Overtaken"}
 _BUILD = "build"
 
 

@@ -18,7 +18,6 @@ from common import logs
 from common.errors import PenstockError, UsageError
 from common.settings import Settings
 from penstock.metrics import page
-from penstock.pipeline import Pipeline
 from penstock.show import say
 
 PATIENCE = 20
@@ -60,10 +59,7 @@ class Cached:
             self._status, self._text = HTTPStatus.OK, page(self._settings)
         except PenstockError as error:
             self._status, self._text = HTTPStatus.SERVICE_UNAVAILABLE, f"{type(error).__name__}: {error}\n"
-        # Pipelines remember suites for as long as the class lives, and hold engines; a server makes one for each page.
-        Pipeline.suite.cache_clear()
-        Pipeline.refine_code.cache_clear()
-        gc.collect()
+        gc.collect()  # a pipeline holds engines, and what refers to it in a circle; a server makes one for each page
         now = self._clock_s()
         self._until_s = now + max(self._every_s, PATIENCE * (now - started))
 

@@ -13,29 +13,31 @@ same work finds its receipt and changes nothing.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-import penstock
 from common.clock import utc_now
-from common.errors import UnknownName, located
-from common.hashing import digest
+from common.errors import Overtaken, UnknownName, located
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
 from ingestion.reader import SourceReader, check_interval, open_source
 from ingestion.spec import SourceSpec, TableSpec, load_sources
-from lake.batches import Receipt
+from lake.batches import Receipt, StagedBatch
 from lake.history import Synced
 from lake.lake import Clock, Lake
 from lake.paths import WHOLE, TableId, engine_path
 from lake.schema import PARTITION_COLUMN
 from lake.together import Together
 from penstock import versions
+from penstock.again import until_first
 from penstock.anomalies import Anomalies
+from penstock.codes import Codes
 from penstock.costs import described, work_of
 from penstock.failures import Failures
 from penstock.lineage_events import Parent
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from quality.suite import Suite
     from transformations.refine.model import RefinedTable
     from warehouse.releases import Candidate, Release
+
+_LOG = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -87,7 +91,10 @@ class Pipeline:
         self.work = work_of(self, self._parent)
         self.lake = Lake(settings, clock=clock, work=self.work)
         self.failures = Failures(self.lake, self.run_id, f"{self._parent.job}/{self._parent.run}")
+        self._codes = Codes(settings, self._sources)
         self._accept_volume = accepted_tables(self.sources(), accept_volume) if accept_volume else frozenset[str]()
+        self._seen: WeakKeyDictionary[SourceReader, dict[TableId, dict[str, str]]] = WeakKeyDictionary()
+        self.read_anew: set[str] = set()
         self._anomalies = Anomalies(self.lake, self.suite, accepted=self._accept_volume, run_id=self.run_id)
 
     # -- what there is ---------------------------------------------------------------------------------------------
@@ -162,7 +169,10 @@ class Pipeline:
     def reading(self, source: str, interval: str = "") -> Iterator[SourceReader]:
         """A reader for one source: one consistent snapshot for all that is read through it, to do with an interval."""
         spec = self.source(source)
+        # Before the source's snapshot is taken: whatever is published later may come of a newer one.
+        seen = {spec.raw(table.name): self.lake.live_attempts(spec.raw(table.name)) for table in spec.tables}
         with self.failures.noting("connect", source=source, key=interval), open_source(spec, self.lake) as reader:
+            self._seen[reader] = seen
             yield reader
 
     def ingest(
@@ -179,6 +189,8 @@ class Pipeline:
 
         Raises:
             See ``common/errors.py``; whatever it is, the lake is as it was.
+
+        Side effects: an interval that another run has published meanwhile is read again (:attr:`read_anew`).
         """
         spec = self.source(source)
         table_spec = spec.table(table)
@@ -193,9 +205,23 @@ class Pipeline:
             if table_spec.coverage is not None and not table_spec.coverage.holds(interval.day):
                 return Receipt(raw, key, "ingest", "", "", self.run_id, 0, 0, 0, 0, "outside coverage")
             if reader is None:
-                with self.reading(source, key) as opened:
-                    return self._ingest(spec, table_spec, interval, opened, together)
-            return self._ingest(spec, table_spec, interval, reader, together)
+                return self._read_anew(spec, table_spec, interval)
+            try:
+                return self._ingest(spec, table_spec, interval, reader, together)
+            except Overtaken as error:
+                _LOG.info("%s", error)
+                receipt = self._read_anew(spec, table_spec, interval)
+                self.read_anew.add(receipt.attempt)
+                return receipt
+
+    def _read_anew(self, spec: SourceSpec, table: TableSpec, interval: Interval) -> Receipt:
+        """Ingest an interval by a reader of its own, and again if another run was faster."""
+
+        def attempt() -> Receipt:
+            with self.reading(spec.source, interval.key) as opened:
+                return self._ingest(spec, table, interval, opened, None)
+
+        return until_first(attempt)
 
     def _ingest(
         self, spec: SourceSpec, table: TableSpec, interval: Interval, reader: SourceReader, together: Together | None
@@ -208,7 +234,8 @@ class Pipeline:
             return reapply(self, raw, live.found_unchanged(seconds={}))
         with self.work.step("extract", **described(spec, table)) as extract:
             staged = reader.stage(table, interval, code=code)
-            staged = replace(staged, merge=table.merge_rule(any_share=str(raw) in self._accept_volume))
+            rule = table.merge_rule(any_share=str(raw) in self._accept_volume)
+            staged = replace(staged, merge=rule, base=self._base(reader, staged))
             staged = check_volume(self.lake, staged, table, accepted=self._accept_volume, run_id=self.run_id)
             staged = self._anomalies.check(staged)
         receipt = audit_and_publish(self, staged, "ingest", {"extract": extract.seconds}, together)
@@ -220,11 +247,13 @@ class Pipeline:
             self.teller.tell(receipt)
         return reapply(self, raw, receipt)
 
-    @cache  # noqa: B019 - a pipeline lives as long as its run
+    def _base(self, reader: SourceReader, staged: StagedBatch) -> str | None:
+        """The attempt that was live for a batch's partition before its reader was opened (see StagedBatch.base)."""
+        return self._seen[reader][staged.table].get(staged.key, "") if reader in self._seen else None
+
     def ingest_code(self, spec: SourceSpec, table: TableSpec) -> str:
-        """Digest of what decides how a table's rows are read and judged: a batch of another code is not the same."""
-        suite = self.suite(spec.raw(table.name)).model_dump(mode="json")
-        return digest(penstock.__version__, table.model_dump(mode="json", exclude={"events"}), spec.time_zone, suite)
+        """See :meth:`penstock.codes.Codes.ingest_code`."""
+        return self._codes.ingest_code(spec, table)
 
     def late_keys(self, source: str, table: str, key: str) -> list[str]:
         """Intervals before ``key`` that are published and may still change: their end is within the late window.
@@ -242,10 +271,9 @@ class Pipeline:
     def reconcile_deletes(self, source: str, table: str) -> Reconciliation:
         """Mark rows that the source no longer has (:func:`penstock.versions.reconcile_deletes`)."""
         spec, accepted = self.source(source), self._accept_volume
-        opened = self.reading(source)
         with self.failures.noting("reconcile", source=source, table=spec.raw(table), key="deletes"):
             return versions.reconcile_deletes(
-                self.lake, spec, spec.table(table), opened, accepted=accepted, run_id=self.run_id
+                self.lake, spec, spec.table(table), lambda: self.reading(source), accepted=accepted, run_id=self.run_id
             )
 
     def sync_history(self, source: str, table: str) -> Synced:
@@ -284,19 +312,25 @@ class Pipeline:
             if key != WHOLE:
                 parse_day(key)
             self.declare_raw()
-            upstream = refine_stage.upstream_of(self.lake, refined, key)
-            if upstream is None:
-                return None
-            code = self.refine_code(table)
-            live = self.lake.receipt(target, key)
-            if live is not None and live.upstream == upstream and live.code == code:
-                return reapply(self, target, live.found_unchanged(seconds={}))
-            with self.work.step("refine") as step:
-                staged = refine_stage.stage(self.lake, refined, key, upstream=upstream, code=code)
-                staged = self._anomalies.check(staged)
-            receipt = audit_and_publish(self, staged, "refine", {"refine": step.seconds})
-            self.teller.tell(receipt)
-            return reapply(self, target, receipt)
+            return until_first(lambda: self._refine(refined, target, key))
+
+    def _refine(self, refined: RefinedTable, target: TableId, key: str) -> Receipt | None:
+        from transformations.refine import stage as refine_stage
+
+        base = self.lake.live_attempts(target, key).get(key, "")  # before the raw rows are looked at
+        inputs = refine_stage.inputs_of(self.lake, refined, key)
+        if inputs is None:
+            return None
+        code = self.refine_code(refined.name)
+        live = self.lake.receipt(target, key)
+        if live is not None and live.upstream == inputs.upstream and live.code == code:
+            return reapply(self, target, live.found_unchanged(seconds={}))
+        with self.work.step("refine") as step:
+            staged = refine_stage.stage(self.lake, refined, key, inputs, code=code)
+            staged = self._anomalies.check(replace(staged, base=base))
+        receipt = audit_and_publish(self, staged, "refine", {"refine": step.seconds})
+        self.teller.tell(receipt)
+        return reapply(self, target, receipt)
 
     def stale_keys(self, table: str, key: str) -> list[str]:
         """Intervals of a refined table within the late window before ``key`` whose raw rows changed since."""
@@ -314,20 +348,13 @@ class Pipeline:
         """Refined intervals outdated by work on other intervals (:func:`penstock.versions.outdated_keys`)."""
         return versions.outdated_keys(self.lake, self._sources.values(), self.refined(table), known=known)
 
-    @cache  # noqa: B019 - a pipeline lives as long as its run
     def suite(self, table: TableId) -> Suite:
-        """The effective suite of a table: its file and what is derived (``penstock/suites.py``)."""
-        from penstock.suites import effective_suite
+        """See :meth:`penstock.codes.Codes.suite`."""
+        return self._codes.suite(table)
 
-        return effective_suite(self.settings, self._sources, table)
-
-    @cache  # noqa: B019 - a pipeline lives as long as its run
     def refine_code(self, name: str) -> str:
-        """Digest of what decides how a refined table is made and judged."""
-        from transformations.refine.stage import code_of_functions
-
-        suite = self.suite(TableId("refined", name)).model_dump(mode="json")
-        return digest(penstock.__version__, *code_of_functions(), suite)
+        """See :meth:`penstock.codes.Codes.refine_code`."""
+        return self._codes.refine_code(name)
 
     # -- warehouse -------------------------------------------------------------------------------------------------
 

@@ -194,7 +194,10 @@ def with_source(
     receipts = {
         key: receipt
         for key, receipt in _receipts(pipeline, raw, keys).items()
-        if seen is None or receipt.attempt in seen or receipt.run_id == pipeline.run_id
+        if seen is None
+        or (
+            (receipt.attempt in seen or receipt.run_id == pipeline.run_id) and receipt.attempt not in pipeline.read_anew
+        )
     }
     if not isinstance(reader, ComparesKeys):
         return [_objects(pipeline, spec, table, receipt, reader) for receipt in receipts.values()]

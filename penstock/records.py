@@ -1,4 +1,4 @@
-"""Keeps ``ops.*`` in step with receipts, refusal files, release manifests and the files in which runs keep their costs.
+"""Keeps ``ops.*`` in step with receipts, refusal files, release manifests, files of costs and the servers' logs.
 
 ::
 
@@ -6,6 +6,7 @@
     attempts of their last snapshots ─┼─ not in ops.ledger yet ─▶ read those files ─▶ gate_results ─▶ ledger
     refusal files, releases ──────────┘                                               one commit     one commit
     cost files that ops.costs does not have ─▶ costs                                                  one commit
+    logged queries behind what ops.queries has ─▶ queries (penstock/query_history.py)                 one commit a chunk
 
 Nothing is written where the work is done: a sync may be left out, come twice, at once or after a crash, and the next
 one makes it good. ``ops.ledger`` is committed last, so an attempt that stands there is done; only attempts that do not
@@ -32,6 +33,7 @@ from lake.ops import COSTS, GATE_RESULTS, LEDGER, Row, append_missing, declare_o
 from lake.paths import WHOLE, TableId, refusal_folder
 from penstock.costs import keep
 from penstock.facts import FACTS
+from penstock.query_history import sync_queries
 from penstock.status import lake_tables
 from warehouse.releases import Release, Releases
 
@@ -49,6 +51,7 @@ class Recorded:
     gate_results: int
     ledger: int
     costs: int
+    queries: int
     seconds: float
 
 
@@ -100,9 +103,10 @@ def record(pipeline: Pipeline) -> Recorded:
     gate_rows = [row for account in accounts for row in account.gate_rows()]
     ledger = [row for account in accounts for row in account.ledger_rows()]
     costs = append_missing(lake, COSTS, pending_costs(lake), run_id=pipeline.run_id)
+    queries = sync_queries(pipeline)
     results = append_missing(lake, GATE_RESULTS, gate_rows, run_id=pipeline.run_id)
     rows = append_missing(lake, LEDGER, ledger, run_id=pipeline.run_id)
-    return Recorded(results, rows, costs, time.perf_counter() - started)
+    return Recorded(results, rows, costs, queries, time.perf_counter() - started)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

@@ -228,6 +228,10 @@ def _ingest(
                     report.add(landed)
             progress(stage, done, len(steps), f"{table} {key}")
         _reconcile_source(pipeline, source, steps, report, reader)
+    names = {str(spec.raw(table.name)): table.name for table in spec.tables}
+    for late in together.take_overtaken():
+        with _refusals_go_on(report):
+            report.add(pipeline.ingest(source, names[late.table], last if late.key == WHOLE else late.key))
 
 
 def _reconcile_source(

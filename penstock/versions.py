@@ -5,9 +5,9 @@ Each is derived from the lake and the source as they are, so any of it may be le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from transformations.refine.model import RefinedTable
 
 Opened = AbstractContextManager[SourceReader]
+
+_TRIES = 10
+"""How often keys are compared again because another run was faster."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,26 @@ class Reconciliation:
 
 
 def reconcile_deletes(
-    lake: Lake, spec: SourceSpec, table: TableSpec, opened: Opened, *, accepted: frozenset[str], run_id: str
+    lake: Lake,
+    spec: SourceSpec,
+    table: TableSpec,
+    opened: Callable[[], Opened],
+    *,
+    accepted: frozenset[str],
+    run_id: str,
 ) -> Reconciliation:
     """Mark the rows of a raw table whose key the source no longer has.
 
     The lake is looked at first and the source after it: whatever the lake holds was in the source before, so what the
     source does not have then is gone. A connection that was opened earlier would not prove that of rows that a run
-    beside this one has brought in since.
+    beside this one has brought in since. Where such a run has published a partition before its rows were marked, both
+    are looked at again.
 
     Args:
         lake: the lake.
         spec: the source.
         table: what to compare.
-        opened: a reader for the source that is not connected yet.
+        opened: gives a reader for the source that is not connected yet.
         accepted: raw tables of which any share may vanish.
         run_id: the run, for receipts and the record of a refusal.
 
@@ -83,6 +93,19 @@ def reconcile_deletes(
 
     Side effects: one commit, or none; a refusal is recorded in the lake.
     """
+    found, left = _reconcile_once(lake, spec, table, opened(), accepted=accepted, run_id=run_id)
+    for _ in range(_TRIES):
+        if not left:
+            break
+        again, left = _reconcile_once(lake, spec, table, opened(), accepted=accepted, run_id=run_id)
+        found = replace(again, marked=found.marked + again.marked, receipts=(*found.receipts, *again.receipts))
+    return found
+
+
+def _reconcile_once(
+    lake: Lake, spec: SourceSpec, table: TableSpec, opened: Opened, *, accepted: frozenset[str], run_id: str
+) -> tuple[Reconciliation, int]:
+    """One look, and how many rows could not be marked because another run has published their partition since."""
     raw = spec.raw(table.name)
     with located(source=spec.source, table=table.name):
         if not table.keeps_deleted:
@@ -90,7 +113,7 @@ def reconcile_deletes(
         lake.ensure(raw, table.lake_columns(), partition_by=PARTITION_COLUMN if table.partitioned else None)
         live = [file for file in lake.live(raw) if file.rows]
         if not live:
-            return Reconciliation(str(raw))
+            return Reconciliation(str(raw)), 0
         newest = day_interval(max(file.key for file in live), spec.time_zone) if table.partitioned else None
         columns, field_ids = lake.columns(raw)
         paths = [engine_path(file.location) for file in live]
@@ -114,21 +137,22 @@ def reconcile_deletes(
                     f"The account: {account}",
                 )
             warnings.append(f"deletions accepted by --accept-volume: {problem}")
-        receipts = mark_deleted(lake, raw, found.vanished, run_id=run_id)
+        receipts, marked = mark_deleted(lake, raw, found.vanished, run_id=run_id)
         waiting = sum(receipt.quarantined for receipt in lake.receipts(raw)) if found.missing else 0
         lacking = sum(found.missing.values())
         if lacking > waiting:
             warnings.append(f"{lacking} keys of the source are not in the lake, in {_some(found.missing)}")
-        return Reconciliation(
+        reconciled = Reconciliation(
             str(raw),
             rows,
-            vanished,
+            marked,
             dict(found.missing),
             found.buckets,
             found.buckets_pulled,
             tuple(receipts),
             tuple(warnings),
         )
+        return reconciled, vanished - marked
 
 
 def late_keys(lake: Lake, spec: SourceSpec, table: TableSpec, key: str) -> list[str]:
@@ -259,7 +283,8 @@ def stale_keys(lake: Lake, refined: RefinedTable, keys: Iterable[str]) -> list[s
     stale = []
     for key in sorted(keys):
         live = lake.receipt(refine_stage.refined_id(refined), key)
-        if live is None or live.upstream != refine_stage.upstream_of(lake, refined, key):
+        inputs = refine_stage.inputs_of(lake, refined, key)
+        if live is None or inputs is None or live.upstream != inputs.upstream:
             stale.append(key)
     return stale
 

@@ -28,7 +28,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from common import fault_points
 from common.settings import process_environment
@@ -122,13 +122,18 @@ class Process:
         return texts[0], texts[1]
 
 
-def start(arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> Process:
-    """Start ``penstock`` with these arguments and exactly this environment, in this folder."""
+def start(
+    arguments: Sequence[Any], *, environment: Mapping[str, str], folder: Path, function: str = "penstock.cli:main"
+) -> Process:
+    """Start ``penstock`` with these arguments and exactly this environment, in this folder.
+
+    Another ``function``, ``module:name``, is called with them; they must be JSON, and its ``SystemExit`` is the exit.
+    """
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(_template())
     out, their_out = os.pipe()
     err, their_err = os.pipe()
-    order = json.dumps([list(arguments), dict(environment), str(folder)]).encode()
+    order = json.dumps([list(arguments), dict(environment), str(folder), function]).encode()
     socket.send_fds(connection, [len(order).to_bytes(_LENGTH_BYTES, "big")], [their_out, their_err])
     connection.sendall(order)
     os.close(their_out)
@@ -207,7 +212,9 @@ def _keep(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
-def _become(descriptors: list[int], arguments: list[str], environment: dict[str, str], folder: str) -> NoReturn:
+def _become(
+    descriptors: list[int], arguments: list[Any], environment: dict[str, str], folder: str, function: str
+) -> NoReturn:
     """Be the command: this environment, this folder, these outputs; then run it and exit as it does."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, number in zip([nothing, *descriptors], (0, 1, 2), strict=True):
@@ -218,11 +225,13 @@ def _become(descriptors: list[int], arguments: list[str], environment: dict[str,
     os.chdir(folder)
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - by the line, as Python's own
-    sys.argv = ["penstock", *arguments]
+    is_command = function == "penstock.cli:main"
+    sys.argv = ["penstock", *arguments] if is_command else ["penstock"]
     fault_points.arm(environment.get("PENSTOCK_FAULT_POINT", ""))
     code: object = None
     try:
-        importlib.import_module("penstock.cli").main()
+        module, _, name = function.partition(":")
+        getattr(importlib.import_module(module), name)(*([] if is_command else arguments))
     except SystemExit as ended:
         code = ended.code
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from lake.sql import identifier, literal
 
@@ -46,6 +47,11 @@ def qualified(schema: str, names: Iterable[str]) -> str:
     return ", ".join(f"{identifier(schema)}.{identifier(name)}" for name in names)
 
 
+def full_name(schema: str, name: str) -> str:
+    """Schema and table, quoted: how ``_tables`` names what belongs to a role."""
+    return f"{identifier(schema)}.{identifier(name)}"
+
+
 def unless(condition: str, message: str) -> str:
     """A statement that fails with a message unless a condition holds."""
     return (
@@ -53,26 +59,83 @@ def unless(condition: str, message: str) -> str:
     )
 
 
-def dropped(schema: str, tables: Sequence[str]) -> str:
-    """Drop a schema of ours and its tables, unless something else depends on them or has them open."""
-    drop = f"DROP TABLE {qualified(schema, tables)} RESTRICT; " if tables else ""
+def dropped(schema: str, tables: Sequence[str], views: Sequence[str] = ()) -> str:
+    """Drop a schema of ours and what is in it, unless something else depends on it or has it open."""
+    drop = f"DROP VIEW {qualified(schema, views)} RESTRICT; " if views else ""
+    drop += f"DROP TABLE {qualified(schema, tables)} RESTRICT; " if tables else ""
     return (
         f"DO $penstock$ BEGIN {drop}DROP SCHEMA {identifier(schema)} RESTRICT; "
         "EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN NULL; END $penstock$;\n"
     )
 
 
-def locked(schema: str, tables: Sequence[str]) -> str:
-    """Lock tables against all readers, in tries that give everything free again when one lock is not to be had.
+def locked(names: str) -> str:
+    """Lock tables and views, as :func:`qualified` lists them, against all readers.
 
-    So no reader waits long, and one that holds what we want while it wants what we hold gets it.
+    In tries that give everything free again when one lock is not to be had. So no reader waits long, and one that holds
+    what we want while it wants what we hold gets it.
     """
     return (
         f"DO $penstock$ BEGIN FOR try IN 1..{_TRIES} LOOP BEGIN "
-        f"LOCK TABLE {qualified(schema, tables)} IN ACCESS EXCLUSIVE MODE; RETURN; "
+        f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE; RETURN; "
         f"EXCEPTION WHEN lock_not_available OR deadlock_detected THEN PERFORM pg_sleep({_PAUSE_S}); END; END LOOP; "
         f"RAISE EXCEPTION {literal(LOCKED_OUT)}; END $penstock$;\n"
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One schema in a swap: what readers see now, what they will see, and what becomes of the former.
+
+    Attributes:
+        schema: its name to readers.
+        token: of this publishing.
+        tables, views: what is in it now; both empty where it is not there yet.
+        is_there: whether it is there now.
+        carried: tables of it that are moved along.
+        comes: whether there will be one; a role that the policy no longer has loses its own.
+    """
+
+    schema: str
+    token: str
+    tables: Sequence[str] = ()
+    views: Sequence[str] = ()
+    is_there: bool = False
+    carried: Sequence[str] = ()
+    comes: bool = True
+
+    @property
+    def upcoming(self) -> str:
+        """Its name until the swap."""
+        return f"{self.schema}__next_{self.token}"
+
+    @property
+    def retired(self) -> str:
+        """The name of the former from the swap on."""
+        return f"{self.schema}__old_{self.token}"
+
+    def moved(self, current: str) -> str:
+        """The statements that put the upcoming one in the place of the one there is; ``current`` is its mark."""
+        schema, lines = identifier(self.schema), []
+        lines += [
+            f"ALTER TABLE {schema}.{identifier(name)} SET SCHEMA {identifier(self.upcoming)};\n"
+            for name in self.carried
+        ]
+        if self.is_there:
+            lines.append(f"ALTER SCHEMA {schema} RENAME TO {identifier(self.retired)};\n")
+        if self.comes:
+            lines.append(f"ALTER SCHEMA {identifier(self.upcoming)} RENAME TO {schema};\n")
+            lines.append(f"COMMENT ON SCHEMA {schema} IS {literal(current)};\n")
+        return "".join(lines)
+
+    def cleared(self, retired: str) -> str:
+        """The statements that drop the former; ``retired`` is its mark, for as long as something keeps it."""
+        if not self.is_there:
+            return ""
+        # A view that somebody has built on an old table keeps it: it is told of, not torn down.
+        left = [name for name in self.tables if name not in self.carried]
+        mark = f"COMMENT ON SCHEMA {identifier(self.retired)} IS {literal(retired)};\n"
+        return mark + dropped(self.retired, left, self.views)
 
 
 def granted(schema: str, readers: Sequence[str]) -> str:

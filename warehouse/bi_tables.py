@@ -125,18 +125,23 @@ def bi_tables(release: Release) -> list[BiTable]:
     return found
 
 
-def copy_lines(connection: duckdb.DuckDBPyConnection, table: BiTable) -> Iterator[bytes]:
-    """A table's rows as the stream that ``COPY ... FROM STDIN`` takes, in pieces of some 10,000 rows."""
-    fields = ", ".join(column.as_copy_text() for column in table.columns)
-    query = f"SELECT concat_ws(chr(9), {fields}) || chr(10) AS line FROM main.{identifier(table.name)}"
+def copy_lines(connection: duckdb.DuckDBPyConnection, columns: Sequence[BiColumn], relation: str) -> Iterator[bytes]:
+    """A relation's rows as the stream that ``COPY ... FROM STDIN`` takes, in pieces of some 10,000 rows."""
+    fields = ", ".join(column.as_copy_text() for column in columns)
+    query = f"SELECT concat_ws(chr(9), {fields}) || chr(10) AS line FROM {relation}"
     for batch in connection.cursor().sql(query).to_arrow_reader(_ROWS_AT_ONCE):
         yield "".join(map(str, batch.column(0).to_pylist())).encode()
 
 
 def own_tables(
-    upcoming: str, release: Release, fence: int, signatures: dict[str, str], tables: Sequence[BiTable]
+    upcoming: str,
+    release: Release,
+    fence: int,
+    signatures: Mapping[str, str],
+    tables: Sequence[BiTable],
+    of_roles: Mapping[str, str],
 ) -> Iterator[bytes]:
-    """The two tables that say what a schema holds, as statements and rows."""
+    """The two tables that say what a schema holds, and the schemas of roles with it, as statements and rows."""
     schema = identifier(upcoming)
     yield (
         f"CREATE TABLE {schema}.{RELEASE_TABLE} (release text PRIMARY KEY, published_at timestamptz NOT NULL, "
@@ -145,12 +150,13 @@ def own_tables(
         "row.';\n"
         f"CREATE TABLE {schema}.{TABLES_TABLE} (table_name text PRIMARY KEY, rows bigint NOT NULL, "
         "checksum text NOT NULL, signature text NOT NULL);\n"
-        f"COMMENT ON TABLE {schema}.{TABLES_TABLE} IS 'The tables of this schema as the release has them. One row "
-        "per table.';\n"
+        f"COMMENT ON TABLE {schema}.{TABLES_TABLE} IS 'The tables of this schema as the release has them, and what "
+        "the schemas of roles hold. One row per table or view.';\n"
     ).encode()
     line = f"{release.id}\t{release.published_at}\t{fence}\n"
     yield from copied(upcoming, RELEASE_TABLE, [line.encode()], "(release, published_at, fence)")
-    lines = (f"{table.name}\t{table.rows}\t{table.checksum}\t{signatures[table.name]}\n" for table in tables)
+    lines = [f"{table.name}\t{table.rows}\t{table.checksum}\t{signatures[table.name]}\n" for table in tables]
+    lines += [f"{name}\t0\t\t{signature}\n" for name, signature in of_roles.items()]
     yield from copied(upcoming, TABLES_TABLE, [line.replace("\\", "\\\\").encode() for line in lines])
 
 

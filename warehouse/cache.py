@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import StoreUnavailable
-from common.files import sync_folder
+from common.files import remove_folder, sync_folder
 from lake.object_files import FileFacts
-from warehouse.releases import DATABASE, remove_folder
+from warehouse.releases import DATABASE
 
 _WAIT_S = 300.0
 """How long one process waits for another that fetches the same release before it fetches it itself."""

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import duckdb
 
-from common.files import sync_folder
+from common.files import remove_folder, sync_folder
 from lake.lake import checksum_of
 from lake.sql import identifier
 from warehouse.lease import lease
-from warehouse.releases import DATABASE, MARKER, Releases, open_read_only, remove_folder
+from warehouse.releases import DATABASE, MARKER, Releases, open_read_only
 
 _ID = re.compile(r"r\d{6,}")
 

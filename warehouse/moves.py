@@ -6,6 +6,7 @@ written down when the next move takes its place, before that one is made. So no 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import UTC, datetime
@@ -35,8 +36,12 @@ def remember(warehouse: Path) -> None:
     path = warehouse / FILE
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        torn = path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        os.write(descriptor, ("\n" * torn + line).encode())
+        size_bytes = path.stat().st_size
+        torn = size_bytes > 0 and not path.read_bytes().endswith(b"\n")
+        whole = ("\n" * torn + line).encode()
+        if os.write(descriptor, whole) < len(whole):  # what a disk does that fills up in the middle: no error
+            os.ftruncate(descriptor, size_bytes)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from common.errors import UnknownName, UsageError
-from lake.sql import identifier, literal
+from lake.sql import identifier
 from warehouse.shelf import CURRENT, Shelf
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from warehouse.metrics_layer import Metric
     from warehouse.releases import Release
     from warehouse.serve.query import Question
+
+_RELATIONS = (
+    "SELECT schema_name || '.' || table_name AS name, comment FROM duckdb_tables() "
+    "WHERE NOT internal AND database_name = current_database() UNION ALL "
+    "SELECT schema_name || '.' || view_name, comment FROM duckdb_views() "
+    "WHERE NOT internal AND database_name = current_database()"
+)
+"""Everything that can be read by its name: tables of a release, or the views of a role."""
 
 
 class Table:
@@ -42,9 +50,7 @@ class Table:
         self.name, self.release = name, release
         self._connection = connection
         schema, _, table = name.rpartition(".")
-        found = connection.execute(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal ORDER BY 1"
-        ).fetchall()
+        found = connection.execute(f"SELECT name FROM ({_RELATIONS}) ORDER BY 1").fetchall()
         there_are = [full.removeprefix("main.") for (full,) in found]
         if name.removeprefix("main.") not in there_are:
             raise UnknownName(
@@ -77,10 +83,8 @@ class Table:
     @property
     def description(self) -> str | None:
         """What the table holds, one row per what; None if it was not said."""
-        row = self._connection.execute(
-            f"SELECT comment FROM duckdb_tables() WHERE schema_name || '.' || table_name = "
-            f"{literal(self.name if '.' in self.name else f'main.{self.name}')}"
-        ).fetchone()
+        name = self.name if "." in self.name else f"main.{self.name}"
+        row = self._connection.execute(f"SELECT comment FROM ({_RELATIONS}) WHERE name = ?", [name]).fetchone()
         return None if row is None else row[0]
 
     def __repr__(self) -> str:

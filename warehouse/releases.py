@@ -29,7 +29,7 @@ import duckdb
 from common.clock import utc_now
 from common.errors import CommitConflict, StateCorrupt, UnknownName
 from common.fault_points import reach
-from common.files import sync_file, sync_folder, write_atomic
+from common.files import remove_folder, sync_file, sync_folder, write_atomic
 from warehouse import moves
 from warehouse.lease import Lease, lease, next_fence
 from warehouse.shelf import Move, Shelf
@@ -198,8 +198,12 @@ class Releases(Shelf):
             release_id = f"r{next_fence(self.warehouse):06d}"
         candidate = Candidate(release_id, self.warehouse / "candidates" / release_id, parent.id if parent else None)
         candidate.folder.mkdir(parents=True)
-        if parent is not None and not from_scratch:
-            shutil.copyfile(parent.database, candidate.database)
+        try:
+            if parent is not None and not from_scratch:
+                shutil.copyfile(parent.database, candidate.database)
+        except BaseException:  # a disk that is full is not to stay full by half a copy
+            self.discard(candidate)
+            raise
         return candidate
 
     def _tidy(self) -> None:
@@ -281,8 +285,8 @@ class Releases(Shelf):
                 "current.",
                 remedy="build again: 'penstock build'",
             )
-        newest = max((_number(release.id) for release in self.all()), default=0)
-        if _number(candidate.id) <= newest:
+        newest = max((int(release.id[1:]) for release in self.all()), default=0)
+        if int(candidate.id[1:]) <= newest:
             raise CommitConflict(
                 f"Candidate {candidate.id} is older than release r{newest:06d}, which is published.",
                 remedy="build again: 'penstock build'",
@@ -293,7 +297,12 @@ class Releases(Shelf):
         candidate.folder.replace(folder)
         sync_folder(folder.parent)
         reach("warehouse.publish.before_swap")
-        self._point_to(candidate.id)
+        try:
+            self._point_to(candidate.id)
+        except OSError:
+            if self.current_id() != candidate.id:  # it stays a candidate, to be published when there is room
+                folder.replace(candidate.folder)
+            raise
         return self.get(candidate.id)
 
     def rollback(self, release_id: str | None = None) -> Release:
@@ -301,25 +310,31 @@ class Releases(Shelf):
 
         Raises:
             UnknownName: no such release, or none before the current one.
+            CommitConflict: somebody else has taken the lease since.
         """
-        releases = self.all()
-        current = next((release for release in releases if release.current), None)
-        if release_id is None:
-            earlier = [release for release in releases if current and _number(release.id) < _number(current.id)]
-            if not earlier:
-                raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
-            release_id = earlier[-1].id
-        self.get(release_id)
-        with self._fenced():
+        with self._fenced():  # chosen in it as well: a release that is retired before the pointer moves leads nowhere
+            releases = self.all()
+            current = next((release for release in releases if release.current), None)
+            if release_id is None:
+                earlier = [release for release in releases if current and int(release.id[1:]) < int(current.id[1:])]
+                if not earlier:
+                    raise UnknownName("There is no earlier release to roll back to.", remedy="see 'penstock releases'")
+                release_id = earlier[-1].id
+            self.get(release_id)
             self._point_to(release_id)
-        return self.get(release_id)
+            return self.get(release_id)
 
     def retain(self, keep: int) -> list[str]:
-        """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed."""
-        surplus = self.surplus(keep)
-        for release in surplus:
-            reach("warehouse.retain.before_remove")
-            remove_folder(release.folder)
+        """Remove the oldest releases beyond ``keep``, never the current one. Returns the ids removed.
+
+        Raises:
+            CommitConflict: somebody else has taken the lease since; nothing was removed.
+        """
+        with self._fenced():  # or the pointer might be moved to one of them between the look and the removal
+            surplus = self.surplus(keep)
+            for release in surplus:
+                reach("warehouse.retain.before_remove")
+                remove_folder(release.folder)
         return [release.id for release in surplus]
 
     def surplus(self, keep: int) -> list[Release]:
@@ -373,10 +388,6 @@ def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _number(release_id: str) -> int:
-    return int(release_id[1:])
-
-
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
@@ -385,10 +396,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / 'manifest.json'} is missing or damaged.", remedy="roll back to another release"
         ) from None
     return manifest
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder in two steps, so that it is whole or gone for anyone who looks."""
-    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    folder.replace(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)

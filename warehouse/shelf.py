@@ -131,7 +131,7 @@ class Shelf(ABC):
         if _ID.fullmatch(wanted.strip()):
             return self.get(wanted.strip())
         if as_of := _AS_OF.fullmatch(wanted.strip()):
-            return self.get(self._current_at(_time(as_of[1])))
+            return self.get(self._current_at(parse_time(as_of[1])))
         if re.fullmatch(r"\S+", wanted):
             raise self._absent(wanted, self.all())
         raise UsageError(
@@ -193,7 +193,12 @@ def _names(releases: Iterable[Release]) -> str:
     return ", ".join(release.id for release in releases) or "none yet"
 
 
-def _time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
+    """A time as in ISO 8601; without a zone it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -41,6 +41,9 @@ WAREHOUSE_TASK: Final[dict[str, Any]] = {
 workers (Celery), only those of this queue get them; where every task has a pod (Kubernetes), theirs has the volume.
 Executors without queues or pods ignore it."""
 
+BACKUP_SCHEDULE: Final = "30 4 * * *" if _SETTINGS.backup_uri else None
+"""When backups are taken: behind maintenance; never by themselves where there is no place for them."""
+
 KEY_FORMAT: Final = "%Y-%m-%d"
 """A partition key is a calendar day in its source's time zone."""
 
@@ -96,6 +99,12 @@ RERUN_CLASS_MAINTENANCE: Final = (
     "when it runs, so clear its tasks or start it at any time; a second run finds nothing left to do."
 )
 """The same for maintenance."""
+
+RERUN_CLASS_BACKUP: Final = (
+    "**Rerun class: backfill-safe by partition key.** It has no key: each run saves the state of its moment, copies "
+    "what earlier backups do not have, and counts when it is whole; clear its tasks or start it at any time."
+)
+"""The same for backups."""
 
 RERUN_CLASS_EVENTS: Final = (
     "**Rerun class: backfill-safe by partition key.** A run starts runs that are named by what came: clear it at any "

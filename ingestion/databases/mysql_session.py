@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import socket
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from common.errors import PenstockError, SettingsError, SourceRefused, SourceUnavailable
 from common.intervals import Interval
 from common.settings import decode_url_part
+from ingestion.databases.sockets import Sockets
 from ingestion.databases.translation import Where, translated, where_of
 from ingestion.hosts import check_connection
 from ingestion.spec import SourceSpec, TableSpec
@@ -37,6 +38,8 @@ from lake.lake import Lake
 from lake.sql import literal
 
 CONNECT_TIMEOUT_S = 5
+SERVER_SHARE = 0.9
+"""Part of the time a query may take after which the server ends it itself; at the end of it the client breaks off."""
 
 _URL_OPTIONS = {"ssl_mode", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_crl", "ssl_crlpath", "ssl_cipher"}
 _SSL_MODES = {"disabled", "preferred", "required", "verify_ca", "verify_identity"}
@@ -96,6 +99,8 @@ class MysqlSession:
         addresses = check_connection(url, spec, settings)
         if len(addresses) == 1:
             secret = _connection_parts(url, spec, address=addresses[0])[2]
+        self._limit_s = settings.statement_timeout_s
+        self._sockets = Sockets(self._address[1])
         self._knock()
         self.connection = open_scanner(settings)
         try:
@@ -106,10 +111,11 @@ class MysqlSession:
             for statement in prepare_statements(settings):
                 self.connection.execute(statement)
             self.connection.execute(secret)
-            self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
-            self.connection.execute("BEGIN")
-            self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
-            for setting in (*_SESSION, self._timeout(settings.statement_timeout_s)):
+            with self._sockets.connecting(min(CONNECT_TIMEOUT_S, self._limit_s)):
+                self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
+                self.connection.execute("BEGIN")
+                self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
+            for setting in (*_SESSION, self._timeout(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
             self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -119,9 +125,18 @@ class MysqlSession:
 
     def close(self) -> None:
         """End the transaction and the session."""
-        with suppress(duckdb.Error):
+        with suppress(duckdb.Error), self._sockets.bounded(CONNECT_TIMEOUT_S):
             self.connection.execute("ROLLBACK")
+        self._sockets.close()
         self.connection.close()
+
+    def bounded(self) -> AbstractContextManager[None]:
+        """See :class:`ingestion.databases.dialect.Breakable`."""
+        return self._sockets.bounded(self._limit_s)
+
+    def sever(self) -> None:
+        """See :class:`ingestion.databases.dialect.Breakable`."""
+        self._sockets.sever()
 
     def relation(self, query: str) -> str:
         """See :class:`ingestion.databases.dialect.Session`. The whole answer is held in memory while it is read."""
@@ -129,7 +144,8 @@ class MysqlSession:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """All rows of a query in the database's own SQL."""
-        return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
+        with self.bounded():
+            return self.connection.execute(f"SELECT * FROM {self.relation(query)}").fetchall()
 
     @property
     def is_mariadb(self) -> bool:
@@ -137,7 +153,8 @@ class MysqlSession:
         return "mariadb" in self.version.lower()
 
     def _execute(self, statement: str) -> None:
-        self.connection.execute(f"CALL mysql_execute('my', {literal(statement)})")
+        with self.bounded():
+            self.connection.execute(f"CALL mysql_execute('my', {literal(statement)})")
 
     def _timeout(self, timeout_s: float) -> str:
         if self.is_mariadb:
@@ -162,6 +179,12 @@ class MysqlSession:
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
         """DuckDB's error as ours; the server's own words come last, behind the query that the scanner repeats."""
         where, server = where_of(self._spec, table, interval), f"MySQL at {self._server}"
+        if self._sockets.timed_out:
+            return SourceUnavailable(
+                f"{server} said nothing more: it did not answer within {self._limit_s:g} s.",
+                **where,
+                remedy="check the network between; for a query that needs longer raise PENSTOCK_STATEMENT_TIMEOUT_S",
+            )
         judge = partial(self._judged, where)
         return translated(error, judge, server=server, url=self._url, where=where, words_last=True)
 

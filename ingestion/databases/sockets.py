@@ -51,14 +51,32 @@ class Sockets:
         self._closed = False
 
     @contextmanager
-    def connecting(self) -> Iterator[None]:
-        """Whatever is connected to the server in here belongs to this connection."""
+    def connecting(self, limit_s: float | None = None) -> Iterator[None]:
+        """Whatever is connected to the server in here belongs to this connection.
+
+        Args:
+            limit_s: longest time the block may take, in s, where the driver has no bound of its own.
+        """
         with _CONNECTING:
             before = set(_open_sockets())
+            late = threading.Timer(limit_s, self._give_up, (before,)) if limit_s is not None else None
+            if late is not None:
+                late.daemon = True
+                late.start()
             try:
                 yield
             finally:
-                self._known |= {each for each in set(_open_sockets()) - before if _leads_to(each, self._port)}
+                if late is not None:
+                    late.cancel()
+                self._know(before)
+
+    def _know(self, before: set[_Descriptor]) -> None:
+        self._known = self._known | {each for each in set(_open_sockets()) - before if _leads_to(each, self._port)}
+
+    def _give_up(self, before: set[_Descriptor]) -> None:
+        self.timed_out = True
+        self._know(before)
+        self.sever()
 
     @contextmanager
     def bounded(self, limit_s: float) -> Iterator[None]:
@@ -103,7 +121,7 @@ class Sockets:
 
     def sever(self) -> None:
         """End the connection at once: whoever waits for it gets an error. Harmless where it has ended."""
-        for each in self._known:
+        for each in tuple(self._known):
             with suppress(OSError), _duplicate(each) as ours:
                 ours.shutdown(socket.SHUT_RDWR)
 

@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from common.errors import PenstockError
 from common.settings import Settings
 from penstock.portal.base import Portal
+from penstock.portal.charts import Charts
 from penstock.portal.datasets import Datasets
 from penstock.portal.files import Files
 from penstock.portal.login import Login
@@ -40,11 +41,13 @@ def make_portal(service: Service, settings: Settings, sessions: Sessions, *, has
     """
     portal = Portal(service, settings, sessions, has_dashboards=has_dashboards)
 
+    charts = Charts(portal)
     routes = [
         *Login(portal).routes(),
         Route("/static/portal.css", _style, methods=["GET"]),
         Route("/static/icon.svg", _icon, methods=["GET"]),
-        *Datasets(portal).routes(),
+        *charts.routes(),
+        *Datasets(portal, charts).routes(),
         *Releases(portal).routes(),
         *Work(portal).routes(),
         *Files(portal).routes(),

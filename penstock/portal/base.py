@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +13,8 @@ import penstock
 from common.settings import Settings
 from penstock.portal.door import Door
 from penstock.portal.forms import read_form
-from penstock.portal.render import environment, table_name
+from penstock.portal.pictures import LineagePictures
+from penstock.portal.render import environment
 from penstock.portal.sessions import Session, Sessions
 from warehouse.serve.problems import Problem
 from warehouse.serve.server import Service
@@ -37,6 +36,7 @@ class Portal:
         self.sessions = sessions
         self.has_dashboards = has_dashboards
         self.door = Door(service.app)
+        self.lineage = LineagePictures(settings)
 
     @staticmethod
     def now() -> datetime:
@@ -101,31 +101,8 @@ class Portal:
         text = environment().get_template(template).render(**{**shared, **facts})
         return HTMLResponse(text, status)
 
-    def draw_lineage(self, dataset: str, around: Sequence[str]) -> str | None:
-        """The picture of a dataset and these tables; None where no event tells of it.
-
-        Args:
-            dataset: the dataset.
-            around: tables it is made of, or that are made of it, and that may be named.
-        """
-        from penstock.lineage import Graph, graph_of
-        from penstock.lineage_picture import draw
-
-        def told(name: str) -> str:
-            return table_name(name) if "/" in name else name
-
-        tables = graph_of(self.settings).tables
-        wanted = {dataset, f"warehouse.{dataset}", *around} & tables.keys()
-        if len(wanted) < 2:
-            return None
-        shown = {
-            name: replace(tables[name], name=told(name), reads=frozenset(map(told, tables[name].reads & wanted)))
-            for name in wanted
-        }
-        return draw(Graph({node.name: node for node in shown.values()}))
-
     def _links(self) -> list[tuple[str, str]]:
-        dashboards = [("/dashboards", "Dashboards")] if self.has_dashboards else []
+        dashboards = [("/dashboards/", "Dashboards")] if self.has_dashboards else []
         work = [
             ("/releases", "Releases"),
             ("/runs", "Runs"),

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from penstock.portal.base import Portal
+from penstock.portal.charts import Charts
 from penstock.portal.door import Door
 from penstock.portal.questions import OPERATORS, PAGE_ROWS, Asked
 from penstock.portal.sessions import Session
@@ -33,10 +34,12 @@ class Datasets:
 
     Args:
         portal: what pages are made from.
+        charts: know which dashboards show a dataset.
     """
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, portal: Portal, charts: Charts) -> None:
         self._portal = portal
+        self._charts = charts
 
     def routes(self) -> list[Route]:
         """Its routes."""
@@ -88,11 +91,14 @@ class Datasets:
         dataset = await self._portal.door.get(session, path, of_release)
         name = dataset["name"]
         rows, problem = await self._rows(session, path, question)
+        loop = asyncio.get_running_loop()
         lineage, history = await asyncio.gather(
-            self._portal.door.get(session, f"{path}/lineage"),
-            asyncio.get_running_loop().run_in_executor(None, self._history, session, name),
+            self._portal.door.get(session, f"{path}/lineage", of_release),
+            loop.run_in_executor(None, self._history, dataset),
         )
-        lineage = {**lineage, "downstream": self._known(session, lineage["downstream"])}
+        lineage["downstream"] = self._known(session, lineage["downstream"])
+        around = [*lineage["upstream"], *lineage["downstream"]]
+        lineage["has_picture"] = await loop.run_in_executor(None, self._portal.lineage.are_told, name, around)
         next_page = (
             rows and rows["next"] and asked.address(f"/datasets/{name}", [*of_release, ("cursor", rows["next"])])
         )
@@ -102,6 +108,7 @@ class Datasets:
             status=problem.status if problem else 200,
             dataset=dataset,
             release=release,
+            in_current=name in self._portal.service.follower.current().shown(session.principal.role),
             asked=asked,
             operators=OPERATORS,
             problem=problem,
@@ -113,8 +120,10 @@ class Datasets:
                 for form, label in FORMATS.items()
             },
             lineage=lineage,
+            dashboards=self._charts.of(name),
+            failed=_failed(dataset, history, release),
             history=history,
-            snippets=snippets(dataset, request, asked, self._portal.settings),
+            snippets=snippets(dataset, request, asked, self._portal.settings, session.principal.role),
         )
 
     async def download(self, request: Request) -> Response:
@@ -132,13 +141,13 @@ class Datasets:
     async def picture(self, request: Request) -> Response:
         """The lineage of a dataset as a picture."""
         session, name = self._portal.session(request), request.path_params["name"]
-        lineage = await self._portal.door.get(session, f"/v1/datasets/{name}/lineage")
-        downstream = self._known(session, lineage["downstream"])
-        text = await asyncio.get_running_loop().run_in_executor(
-            None, self._portal.draw_lineage, lineage["dataset"], [*lineage["upstream"], *downstream]
-        )
-        if text is None:
+        of_release = [("release", await self._release(request, session))]
+        lineage = await self._portal.door.get(session, f"/v1/datasets/{name}/lineage", of_release)
+        around = [*lineage["upstream"], *self._known(session, lineage["downstream"])]
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(None, self._portal.lineage.are_told, lineage["dataset"], around):
             raise Problem("not_found", "There is no picture of this dataset's lineage.", remedy="read the list")
+        text = await loop.run_in_executor(None, self._portal.lineage.draw, lineage["dataset"], around)
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         return Response(text, media_type="image/svg+xml", headers={"content-security-policy": policy})
 
@@ -165,16 +174,18 @@ class Datasets:
         shown = self._portal.service.follower.current().shown(session.principal.role)
         return [each for each in tables if each.removeprefix("warehouse.") in shown]
 
-    def _history(self, session: Session, name: str) -> list[dict[str, Any]]:
-        """Verdict and rows of a dataset in each release that is kept, the newest first."""
-        filtered = self._portal.service.follower.current().dataset(session.principal.role, name).filtered
+    def _history(self, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Verdict and rows of a dataset, as the role sees it, in each release that is kept, the newest first."""
+        name = dataset["name"]
         found: list[dict[str, Any]] = []
         for release in reversed(self._portal.service.follower.all()):
             table = next((each for each in release.manifest.get("tables", ()) if each["name"] == name), None)
             if table is not None:
-                rows = None if filtered else int(table["rows"])
+                rows = None if dataset["filtered"] else int(table["rows"])
                 told = {"id": release.id, "current": release.current, "published_at": release.published_at}
-                found.append({**told, "rows": rows, "quality": quality_of(release.manifest, name)})
+                verdict = release.manifest.get("verdicts", {}).get(name, {})
+                told |= {"rows": rows, "quality": quality_of(release.manifest, name)}
+                found.append({**told, "results": verdict.get("results", [])})
         most = max((each["rows"] or 0 for each in found), default=0) or 1
         return [{**each, "share": (each["rows"] or 0) / most} for each in found]
 
@@ -187,7 +198,7 @@ class _Forwarded(Response):
         self._ask = partial(door.forward, session, path, question)
         self._name = name
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ARG002 - there is no body
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Pass the answer on."""
 
         async def sending(message: Message) -> None:
@@ -197,7 +208,22 @@ class _Forwarded(Response):
                 message = {**message, "headers": headers}
             await send(message)
 
-        await self._ask(scope, sending)
+        await self._ask(scope, receive, sending)
+
+
+def _failed(dataset: Mapping[str, Any], history: list[dict[str, Any]], release: str) -> list[dict[str, Any]]:
+    """Rules that did not pass in a release, with their reasons; how many rows broke them, where all rows are shown."""
+    results: list[dict[str, Any]] = next((each["results"] for each in history if each["id"] == release), [])
+    return [
+        {
+            "rule": each["rule"],
+            "severity": each["severity"],
+            "why": each.get("why", ""),
+            "rows": None if dataset["filtered"] else each.get("rows_unexpected"),
+        }
+        for each in results
+        if not each["passed"]
+    ]
 
 
 def _groups(datasets: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -9,6 +9,7 @@ There is no second way: whatever the policy hides from a role in the API, no pag
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from penstock.portal.sessions import Session
-from warehouse.serve.gate import Message, Send
+from warehouse.serve.gate import Message, Receive, Send
 from warehouse.serve.problems import STATUS, Problem
 
 Query = Sequence[tuple[str, str]]
@@ -62,7 +63,9 @@ class Door:
                 raise
             return None
 
-    async def forward(self, session: Session, path: str, query: Query, outer: Message, send: Send) -> None:
+    async def forward(
+        self, session: Session, path: str, query: Query, outer: Message, receive: Receive, send: Send
+    ) -> None:
         """Let the API answer a browser by itself, such as by a stream.
 
         Args:
@@ -70,6 +73,7 @@ class Door:
             path: of the API.
             query: parameters.
             outer: scope of the browser's request.
+            receive: of it; tells when the browser is gone.
             send: of it.
 
         Raises:
@@ -87,7 +91,7 @@ class Door:
             elif message["type"] == "http.response.body":
                 refusal.append(message.get("body", b""))
 
-        await self._app(_scope(session, "GET", path, query, outer), _no_body, sending)
+        await self._app(_scope(session, "GET", path, query, outer), receive, sending)
         if refused:
             raise _problem(json.loads(b"".join(refusal)))
 
@@ -102,15 +106,23 @@ class Door:
             else:
                 parts.append(message.get("body", b""))
 
-        await self._app(_scope(session, method, path, query), _no_body, send)
+        await self._app(_scope(session, method, path, query), _no_body(), send)
         document = json.loads(b"".join(parts), parse_float=Decimal)
         if status >= 400:
             raise _problem(document)
         return document
 
 
-async def _no_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
+def _no_body() -> Receive:
+    """A request without a body, from somebody who waits for the answer."""
+    told: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not told:
+            await asyncio.Event().wait()
+        return told.pop()
+
+    return receive
 
 
 def _problem(document: dict[str, Any]) -> Problem:

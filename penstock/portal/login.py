@@ -17,14 +17,13 @@ from starlette.routing import Route
 from penstock.portal.base import Portal
 from penstock.portal.forms import read_form
 from warehouse.serve.problems import Problem
-from warehouse.serve.rate import Rate
+from warehouse.serve.query_log import Entry, now
 from warehouse.serve.tokens import Principal
 
 COOKIE = "penstock_session"
 """Name of the session's cookie."""
 
 _FORM_COOKIE = "penstock_form"
-_BAD_TOKENS_PER_MIN = 20
 
 
 class Login:
@@ -36,7 +35,6 @@ class Login:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._bad_tokens = Rate(_BAD_TOKENS_PER_MIN)
 
     def routes(self) -> list[Route]:
         """Its routes."""
@@ -57,11 +55,13 @@ class Login:
         try:
             principal = await self._verified(request, fields)
         except Problem as problem:
+            self._log(request, None, problem.status, problem.code)
             return self._form(request, onward, problem)
         return self.enter(request, principal, onward)
 
     def enter(self, request: Request, principal: Principal, onward: str) -> Response:
-        """Begin a session and go on."""
+        """Begin a session and go on. Side effects: a line in the log of queries."""
+        self._log(request, principal, 303, "")
         cookie, lasts_s = self._portal.sessions.start(principal)
         answer = RedirectResponse(onward, 303)
         answer.set_cookie(
@@ -73,7 +73,9 @@ class Login:
     async def sign_out(self, request: Request) -> Response:
         """End the session, here and wherever its cookie was copied to."""
         await self._portal.form(request)
-        self._portal.sessions.end(self._portal.session(request))
+        session = self._portal.session(request)
+        self._portal.sessions.end(session)
+        self._log(request, session.principal, 303, "")
         answer = RedirectResponse("/login", 303)
         answer.delete_cookie(COOKIE)
         return answer
@@ -83,16 +85,32 @@ class Login:
         if form_id is None or not self._portal.sessions.is_form_token(form_id, fields.get("form_token", "")):
             raise Problem("bad_body", "The form was open too long, or cookies are off.", remedy="send it again")
         address = request.client.host if request.client else ""
-        if self._bad_tokens.is_full(address):
-            raise Problem("too_many_requests", "Too many tokens were refused.", remedy="wait a minute")
         token = "".join(fields.get("token", "").split())
         if not token:
             raise Problem("token_missing", "The field is empty.", remedy="paste a token into it")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(None, self._portal.service.tokens.verify, token)
-        except Problem:
-            self._bad_tokens.hit(address)
-            raise
+        identify = self._portal.service.admission.identify
+        return await asyncio.get_running_loop().run_in_executor(None, identify, token, address)
+
+    def _log(self, request: Request, who: Principal | None, status: int, code: str) -> None:
+        entry = Entry(
+            at=now(),
+            request_id=uuid.uuid4().hex,
+            subject=who.subject if who else "",
+            role=who.role if who else "",
+            token_id=who.token_id if who else "",
+            door="portal",
+            method=request.method,
+            path=request.url.path,
+            question="",
+            release="",
+            status=status,
+            code=code,
+            source="query",
+            rows=None,
+            size_bytes=0,
+            duration_ms=0.0,
+        )
+        self._portal.service.log.write(entry)
 
     def _form(self, request: Request, onward: str, problem: Problem | None = None) -> Response:
         sessions = self._portal.sessions

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.datastructures import QueryParams
 
@@ -84,7 +84,7 @@ class Asked:
         return [*self.conditions, *empty]
 
     def address(self, path: str, more: Sequence[tuple[str, str]] = ()) -> str:
-        """A link that asks the same."""
+        """A link to a path, not quoted yet, that asks the same."""
         pairs = [
             pair
             for each in self.conditions
@@ -93,4 +93,4 @@ class Asked:
         if self.sort:
             pairs += [("sort", self.sort.removeprefix("-")), ("order", "down" if self.sort.startswith("-") else "up")]
         pairs += more
-        return f"{path}?{urlencode(pairs)}" if pairs else path
+        return quote(path) + (f"?{urlencode(pairs)}" if pairs else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent
+_PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+-]+)+/([\w.@+-]+)")
 NOTHING = "\N{EN DASH}"
 """Stands where there is no value."""
 
@@ -35,13 +37,24 @@ def environment() -> Environment:
     )
     found.globals["style"] = f"/static/portal.css?v={hashlib.sha256(STYLE.read_bytes()).hexdigest()[:12]}"
     found.filters |= {"number": number, "moment": moment, "ago": ago, "cell": cell, "is_number": is_number}
-    found.filters |= {"first_sentence": first_sentence, "incident_title": incident_title, "table_name": table_name}
+    found.filters |= {
+        "first_sentence": first_sentence,
+        "signed": signed,
+        "incident_title": incident_title,
+        "table_name": table_name,
+    }
+    found.filters |= {"without_folders": without_folders}
     return found
 
 
 def number(value: float | None) -> str:
     """A count: ``336,776``; a dash for none."""
     return NOTHING if value is None else f"{value:,.0f}"
+
+
+def signed(value: int) -> str:
+    """A difference, with its sign."""
+    return f"{value:+,}" if value else "0"
 
 
 def moment(value: str | datetime | None) -> str:
@@ -82,13 +95,18 @@ def incident_title(incident: Mapping[str, Any]) -> str:
     return incident["subject"] or f"{incident['kind']}: {', '.join(incident['tables'] or incident['affected'])}"
 
 
+def without_folders(text: str) -> str:
+    """A message without the folders of this machine: of a path its last part is left."""
+    return _PATH.sub(r"\1", text)
+
+
 def table_name(table: str) -> str:
     """A table of a lineage; of a source's only what it is called there, not where that is."""
     return f"source/{table.rpartition('/')[2]}" if "/" in table else table.removeprefix("warehouse.")
 
 
-def cell(value: Any) -> str:
-    """A value of a dataset, as it is; long text is cut."""
+def cell(value: Any, kind: str = "") -> str:
+    """A value of a dataset of a DuckDB type, as it is; long text is cut, and an instant written for people."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -96,4 +114,6 @@ def cell(value: Any) -> str:
     if isinstance(value, Decimal | float):
         return f"{value:,f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:,f}"
     text = str(value)
+    if kind.startswith("TIMESTAMP"):
+        text = text.replace("T", " ", 1).replace(".000000", "")
     return text if len(text) <= 160 else f"{text[:160]}…"

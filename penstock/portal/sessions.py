@@ -22,9 +22,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.files import write_private_once
 from warehouse.serve.policy import Policy
 from warehouse.serve.server import ServerOptions
-from warehouse.serve.tokens import LocalIssuer, Principal, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Principal
 
 MAX_SESSION_S = 12 * 3600.0
 """Longest time a session lasts, in s, whatever its token says."""

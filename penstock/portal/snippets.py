@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
 from common.settings import Settings
+from lake.sql import identifier
 from penstock.portal.questions import Asked
 
 
@@ -30,56 +32,71 @@ class Snippet:
     note: str = ""
 
 
-def snippets(dataset: Mapping[str, Any], request: Request, asked: Asked, settings: Settings) -> list[Snippet]:
+def snippets(
+    dataset: Mapping[str, Any], request: Request, asked: Asked, settings: Settings, role: str
+) -> list[Snippet]:
     """Every door to a dataset.
 
     Args:
         dataset: its entry in the catalog.
         request: knows under which address people reach the server.
         asked: filter and order of the page, which the HTTP door takes over.
-        settings: name the schema of the BI database.
+        settings: name the schemas of the BI database.
+        role: of the reader, which has a schema there.
     """
     name, base = dataset["name"], str(request.base_url).rstrip("/")
-    columns = [each["name"] for each in dataset["columns"]][:3]
+    table = ".".join(map(_quoted, name.split(".")))
+    columns = ", ".join(_quoted(each["name"]) for each in dataset["columns"][:3])
     query = urlencode([*asked.api, ("format", "csv")])
-    rows = shlex.quote(f"{base}/v1/datasets/{name}/rows?{query}")
-    query_text = f'{{ dataset(name: "{name}") {{ description columns {{ name type }} }} }}'
-    statement = f'{{"sql": "select * from {name} limit 10"}}'
+    statement = json.dumps({"sql": f"select * from {table} limit 10"})
+    document = json.dumps({"query": f"{{ dataset(name: {json.dumps(name)}) {{ rows(limit: 10) {{ next rows }} }} }}"})
+    schema = f"{settings.bi_schema}_{role}" if settings.bi_roles else settings.bi_schema
+    bearer = 'curl -H "Authorization: Bearer $TOKEN"'
+    as_json = f'{bearer} -H "Content-Type: application/json"'
     return [
         Snippet(
             "HTTP",
-            f'curl -H "Authorization: Bearer $TOKEN" \\\n  {rows}',
-            "The filter and order above go along. Also format=json, arrow and parquet.",
+            f"{bearer} \\\n  {shlex.quote(f'{base}/v1/datasets/{quote(name)}/rows?{query}')}",
+            "The filter and the order above go along. Also format=json, arrow and parquet.",
         ),
         Snippet(
             "SQL over HTTP",
-            f'curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'
-            f"  {base}/v1/sql -d {shlex.quote(statement)}",
+            f"{as_json} \\\n  {base}/v1/sql -d {shlex.quote(statement)}",
             "One SELECT of your own over the datasets of your role; needs the scope sql.",
         ),
+        Snippet("GraphQL", f"{as_json} \\\n  {base}/graphql -d {shlex.quote(document)}"),
         Snippet(
             "Python",
-            f'import penstock\n\npenstock.table("{name}").pl()  # a Polars frame; also .arrow() and .df()\n'
-            f'penstock.connect().sql("select * from {name} limit 10")  # DuckDB, read only',
+            f"import penstock\n\npenstock.table({json.dumps(name)}).pl()  # a Polars frame; also .arrow() and .df()\n"
+            f"penstock.connect().sql({json.dumps(f'select * from {table} limit 10')})  # DuckDB, read only",
             "Where the releases are at hand: here or in object storage. It reads whole releases, without roles.",
         ),
         Snippet(
-            "PostgreSQL",
-            f"psql \"$BI_URL\" -c 'select * from {settings.bi_schema}.{_quoted(name)} limit 10'",
-            "The BI database, for Metabase, Superset, Tableau, Excel and every other client of PostgreSQL.",
+            "Arrow Flight SQL",
+            "import adbc_driver_flightsql.dbapi as flight_sql\n\n"
+            "options = {\n"
+            '    "adbc.flight.sql.authorization_header": f"Bearer {token}",\n'
+            '    "adbc.flight.sql.client_option.tls_root_certs": open("certificate.pem").read(),\n}\n'
+            "with flight_sql.connect(address, db_kwargs=options, autocommit=True) as connection:\n"
+            "    cursor = connection.cursor()\n"
+            f"    cursor.execute({json.dumps(f'select * from {table}')})\n"
+            "    rows = cursor.fetch_arrow_table()",
+            "For a million rows and more. penstock serve prints its address.",
         ),
         Snippet(
-            "GraphQL",
-            f'curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'
-            f"  {base}/graphql -d " + shlex.quote(json.dumps({"query": query_text})),
+            "PostgreSQL",
+            f'psql "$BI_URL" -c {shlex.quote(f"select * from {_quoted(schema)}.{_quoted(name)} limit 10")}',
+            "The BI database: Metabase, Superset, Tableau, Excel, any client. A login: penstock bi login.",
         ),
         Snippet(
             "SQL file",
-            f"SELECT {', '.join(map(_quoted, columns))}\nFROM {_quoted(name)}\nLIMIT 10;",
-            "For penstock query, duckdb on the release's file, or a notebook.",
+            f"SELECT {columns}\nFROM {table}\nLIMIT 10;",
+            "For penstock query, DuckDB on the release's file, or a notebook.",
         ),
     ]
 
 
 def _quoted(name: str) -> str:
-    return name if name.replace("_", "a").isalnum() and name.islower() else f'"{name}"'
+    """An identifier of SQL, quoted where it must be."""
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name)
+    return name if plain else identifier(name)

@@ -58,7 +58,7 @@ def problem_of(line: str, *, whole: bool) -> str | None:
         words.pop(0)
     program = words[0].removeprefix(".venv/bin/") if words else ""
     if program == "make":
-        targets = [word for word in words[1:] if not re.fullmatch(r"[A-Z]+=.*", word)]
+        targets = [word for word in words[1:] if not re.fullmatch(r"[A-Z_]+=.*", word)]
         unknown = [target.rstrip(",") for target in targets if target.rstrip(",") not in MAKE_TARGETS]
         return f"make has no target {unknown[0]}" if unknown else None
     if program != "penstock":

@@ -2,7 +2,7 @@
 
 A fault that no test of ``tests/`` proves by itself has a module ``tests/campaign/fault_NN.py``::
 
-    PARTS = ("drop", "stall")                      # optional: each is a job of its own, which may run beside another
+    PARTS = ("drop", "stall")         # optional: each is a job of its own; a quick campaign makes one of them all
 
 
     def trials(campaign: Campaign) -> Iterator[Trial]:
@@ -38,7 +38,7 @@ class Campaign:
     Attributes:
         seed: of the whole campaign.
         quick: whether a sample is enough.
-        part: which of the module's ``PARTS``; empty if it has none.
+        part: which of the module's ``PARTS``; empty means all of it.
         folder: a folder of this job's own, empty at first, removed at its end.
     """
 

@@ -1,13 +1,15 @@
 """One job of a campaign: the trials of one fault, or of one part of it, each a JSON line as soon as it is done.
 
-Usage: ``python -m tests.campaign.job 2 [--part drop] [--seed 1] [--quick] [--to FILE]``
+Usage: ``python -m tests.campaign.job 2 [--part drop] [--seed 1] [--quick] [--to FILE] [--limit-s 0]``
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,10 +27,12 @@ def module_of(number: str) -> Any:
     return importlib.import_module(f"tests.campaign.{name}") if (FOLDER / f"{name}.py").exists() else None
 
 
-def parts_of(number: str) -> tuple[str, ...]:
+def parts_of(number: str, *, quick: bool) -> tuple[str, ...]:
     """The parts of a fault's trials that are jobs of their own; one without a name if there are none."""
     module = module_of(number)
-    return tuple(getattr(module, "PARTS", ("",))) if module is not None else ()
+    if module is None:
+        return ()
+    return ("",) if quick else tuple(getattr(module, "PARTS", ("",)))
 
 
 def trials(number: str, made: Campaign) -> Iterator[Trial]:
@@ -48,9 +52,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--to", type=Path)
+    parser.add_argument("--limit-s", type=int, default=0, help="begin no trial after so many seconds; 0: no limit")
     given = parser.parse_args()
-    parts = (given.part,) if given.part else parts_of(given.fault)
-    failed = False
+    parts = (given.part,) if given.part else parts_of(given.fault, quick=given.quick)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # services are stopped on the way out
+    failed, began = False, time.monotonic()
     with ExitStack() as held:
         out = held.enter_context(given.to.open("a")) if given.to else sys.stdout
         for part in parts:
@@ -59,6 +65,8 @@ def main() -> None:
                     out.write(trial.line() + "\n")
                     out.flush()
                     failed = failed or bool(trial.defects)
+                    if given.limit_s and time.monotonic() - began > given.limit_s:
+                        break
     raise SystemExit(1 if failed else 0)
 
 

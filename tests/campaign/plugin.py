@@ -1,45 +1,63 @@
-"""A pytest plugin: tests that prove a fault elsewhere leave their trials in the campaign's file.
+"""A pytest plugin: tests that prove a fault elsewhere leave their trials in the campaign's files.
 
 A test tells what it counted by the fixture ``figures`` (``tests/conftest.py``), once for each trial it makes. A test
 that tells nothing is one trial without figures: it asserts its law, and either holds it or fails.
 
-Usage: ``pytest -p tests.campaign.plugin --fault 9 --trials-to FILE NODE...``
+Usage: ``pytest -p tests.campaign.plugin --faults 9,23 --trials-to FOLDER NODE...``
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.campaign.faults import FAULTS, Fault
 from tests.campaign.trial import Trial
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which fault the tests prove, and where their trials go."""
-    parser.addoption("--fault", required=True)
+    """Which faults the tests prove, and where their trials go."""
+    parser.addoption("--faults", required=True)
     parser.addoption("--trials-to", required=True, type=Path)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Listen."""
-    config.pluginmanager.register(_Recorder(config.getoption("--fault"), config.getoption("--trials-to")))
+    numbers = config.getoption("--faults").split(",")
+    faults = [fault for fault in FAULTS if fault.number in numbers]
+    config.pluginmanager.register(Recorder(faults, config.getoption("--trials-to")))
 
 
-class _Recorder:
-    def __init__(self, fault: str, path: Path) -> None:
-        self._fault, self._path = fault, path
+def trials_file(folder: Path, number: str) -> Path:
+    """Where the trials go that a fault's tests make."""
+    return folder / f"{number}.tests.jsonl"
+
+
+class Recorder:
+    """Writes the trials of each test that has ended, for every fault that it proves."""
+
+    def __init__(self, faults: list[Fault], folder: Path) -> None:
+        self._faults, self._folder = faults, folder
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write the trials of a test that has ended."""
-        if report.when != "call" and not report.failed:
+        """Write them."""
+        if report.skipped or (report.when != "call" and not report.failed):
             return
-        told = [dict(value) for name, value in report.user_properties if name == "trial"]  # type: ignore[call-overload]
-        error = f"{report.nodeid}: {report.longreprtext.splitlines()[-1]}"[:500] if report.failed else ""
-        if error or not told:
-            told = [{}] if not error else [*told, {"error": error}]
-        with self._path.open("a") as file:
-            for figures in told:
-                own = {name: figures.pop(name) for name in Trial.__dataclass_fields__ if name in figures}
-                law = {"law": report.nodeid, "seconds": round(report.duration / len(told), 3)}
-                file.write(Trial(**{"fault": self._fault, **own}, extra={**figures, **law}).line() + "\n")
+        told: list[dict[str, Any]] = [dict(value) for name, value in report.user_properties if name == "trial"]  # type: ignore[call-overload]
+        if report.failed:
+            told.append({"error": f"{report.nodeid}: {report.longreprtext.splitlines()[-1]}"[:500]})
+        told = told or [{}]
+        about = {"law": report.nodeid, "seconds": round(report.duration / len(told), 3)}
+        for fault in (fault for fault in self._faults if proves(fault, report.nodeid)):
+            with trials_file(self._folder, fault.number).open("a") as file:
+                for counted in told:
+                    own = {name: value for name, value in counted.items() if name in Trial.__dataclass_fields__}
+                    extra: dict[str, Any] = {name: value for name, value in counted.items() if name not in own}
+                    file.write(Trial(**{"fault": fault.number, **own}, extra=extra | about).line() + "\n")
+
+
+def proves(fault: Fault, node: str) -> bool:
+    """Whether a test, by its node id, is one of those that a fault names."""
+    return any(node == each or node.startswith((f"{each}::", f"{each}[", f"{each}/")) for each in fault.tests)

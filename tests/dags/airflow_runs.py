@@ -26,7 +26,8 @@ BACKFILL = "backfill"
 WATCH = "watch_incidents"
 EVENTS = "ingest_on_events"
 MAINTENANCE = "penstock_maintenance"
-DAGS = (*INGEST, BUILD, BACKFILL, EVENTS, WATCH, MAINTENANCE)
+BACKUP = "penstock_backup"
+DAGS = (*INGEST, BUILD, BACKFILL, EVENTS, WATCH, MAINTENANCE, BACKUP)
 LAST = "2013-12-31"
 """The last day of flights, of which the demo's bucket has no object."""
 QUEUE = "queue: {connection: bus, stream: IN, subject: in.days, dead_letter: dead.days}"

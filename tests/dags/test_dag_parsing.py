@@ -60,6 +60,7 @@ def test_there_is_one_ingest_dag_per_source_spec_and_one_of_each_other_kind(seen
         **dict.fromkeys(INGEST, "ingest_sources.py"),
         "build_warehouse": "build_warehouse.py",
         "backfill": "backfill.py",
+        "penstock_backup": "backup.py",
         "penstock_maintenance": "maintenance.py",
         "ingest_on_events": "ingest_on_events.py",
         "watch_incidents": "watch_incidents.py",
@@ -123,6 +124,7 @@ def test_one_task_at_a_time_builds_or_publishes(seen: dict[str, Any]) -> None:
 def test_what_builds_or_publishes_has_a_queue_of_its_own(seen: dict[str, Any]) -> None:
     queues = {task_id: task["queue"] for task_id, task in _tasks(seen)}
     apart = {"build_warehouse.build", "build_warehouse.publish", "backfill.build", "backfill.publish"}
+    apart.add("penstock_backup.take")  # releases lie on the builder's disk
     assert {task_id for task_id, queue in queues.items() if queue == "warehouse"} == apart
     assert {queue for task_id, queue in queues.items() if task_id not in apart} == {"default"}
     assert not any(task["executor_config"] for _, task in _tasks(seen))
@@ -149,6 +151,16 @@ def test_maintenance_runs_daily_one_step_at_a_time_in_a_pool_of_its_own(seen: di
         "compact": (["retain"], "maintenance"),
         "expire": (["compact"], "maintenance"),
         "sweep": (["expire"], "maintenance"),
+    }
+
+
+def test_backups_have_no_schedule_without_a_place_and_are_taken_where_releases_lie(seen: dict[str, Any]) -> None:
+    dag = seen["dags"]["penstock_backup"]
+    assert (dag["timetable"], dag["max_active_runs"]) == ("NullTimetable", 1)
+    assert {name: (task["upstream"], task["pool"], task["queue"]) for name, task in dag["tasks"].items()} == {
+        "take": ([], "maintenance", "warehouse"),
+        "verify": (["take"], "maintenance", "default"),
+        "prune": (["verify"], "maintenance", "default"),
     }
 
 

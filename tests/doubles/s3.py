@@ -111,7 +111,7 @@ class Disturbance:
         return True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     """A request as it was asked and answered.
 
@@ -119,7 +119,7 @@ class Request:
         at_s: when it came, on the monotonic clock.
         operation: what was asked.
         key: of which object; the prefix, of a listing.
-        status: of the answer; 0 if there was none.
+        status: of the answer; 0 if there was none, or not yet.
         disturbed: whether a disturbance applied.
     """
 
@@ -227,6 +227,7 @@ class _Answer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: S3Proxy
+    _request: Request
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -236,12 +237,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         operation, key = operation_of(self.command, self.path)
         disturbance = self.proxy.which(operation, unquote(self.path))
-        status = 0
+        self._request = Request(at_s, operation, key, 0, disturbance is not None)
+        self.proxy.requests.append(self._request)
         try:
-            status = self._undisturbed(body) if disturbance is None else self._disturbed(disturbance, body)
+            if disturbance is None:
+                self._undisturbed(body)
+            else:
+                self._disturbed(disturbance, body)
         except OSError:
             self.close_connection = True
-        self.proxy.requests.append(Request(at_s, operation, key, status, disturbance is not None))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
 
@@ -261,15 +265,15 @@ class _Handler(BaseHTTPRequestHandler):
         """The request's headers, its length that of ``body``."""
         return [(n, str(len(body)) if n.lower() == "content-length" else v) for n, v in self.headers.items()]
 
-    def _undisturbed(self, body: bytes) -> int:
+    def _undisturbed(self, body: bytes) -> None:
         answer = self.proxy.store(self.command, self.path, self._sent(body), body)
         self._answer(answer.status, answer.headers, answer.body, answer.length)
-        return answer.status
 
-    def _disturbed(self, how: Disturbance, body: bytes) -> int:
+    def _disturbed(self, how: Disturbance, body: bytes) -> None:
         if how.tear_at is not None:
             self.proxy.tear(self.command, self.path, self._sent(body), body[: how.tear_at])
-            return self._hang_up()
+            self._hang_up()
+            return
         if how.flip_sent is not None:
             body = _flipped(body, how.flip_sent)
         if how.shorten_sent:
@@ -280,7 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.proxy.store(self.command, self.path, self._sent(body), body)
         self.proxy.wait(how.hold_s)
         if how.lose_reply or (how.refuse and how.status is None):
-            return self._hang_up()
+            self._hang_up()
+            return
         status, headers, content = answer.status, answer.headers, answer.body
         if how.status is not None:
             status, headers = how.status, {**how.headers}
@@ -293,13 +298,11 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[: -how.shorten]
         length = answer.length if self.command == "HEAD" and how.status is None else len(content)
         self._answer(status, headers, content, length, cut_at=how.cut_at, stall_s=how.stall_s)
-        return status
 
-    def _hang_up(self) -> int:
+    def _hang_up(self) -> None:
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
-        return 0
 
     def _answer(
         self,
@@ -311,6 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         cut_at: int | None = None,
         stall_s: float = 0,
     ) -> None:
+        self._request.status = status
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -149,7 +149,7 @@ def test_every_day_reads_as_it_was_written_after_any_evolution(steps: list[tuple
         with lake.connect() as connection:
             chosen = ", ".join(columns)
             assert in_order(connection.execute(f"SELECT {chosen} FROM {lake.relation(TABLE)}").fetchall()) == wanted
-        assert in_order(refine_stage._scan(lake, TABLE, None).select(columns).collect().rows()) == wanted
+        assert in_order(refine_stage._scan(lake, TABLE, lake.paths(TABLE)).select(columns).collect().rows()) == wanted
         table = lake.load(TABLE)
         assert in_order(pl.scan_iceberg(table).select(columns).collect().rows()) == wanted
         found = table.scan().to_arrow().select(columns).to_pylist()

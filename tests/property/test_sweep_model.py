@@ -7,6 +7,7 @@ sweep may take is worked out here by other means: from Iceberg's own metadata, r
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -110,7 +111,7 @@ class SweptLakeModel(LakeModel):
         lake = self.bench.open()
         before = self.stored()
         files, attempts = named(lake)
-        history = {path for path in before if "/ops/refusals/" in path or "/ops/repairs/" in path}
+        history = {path for path in before if re.search("/ops/(refusals/|repairs/|format.json$)", path)}
         receipts = {path for path in before if "/ops/receipts/" in path and path[-37:-5] in attempts}
         assert sweep(lake, grace=timedelta(0)).held_back == {}
         assert self.stored() == (before & files) | history | receipts

@@ -61,6 +61,16 @@ class Admission:
             raise _too_many()
 
 
+def needed_scope(method: str, path: str) -> Scope:
+    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
+    published; else ``read``.
+    """
+    if path == "/v1/sql":
+        return "sql"
+    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
+    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
+
+
 def require(who: Principal, scope: Scope) -> None:
     """Let only who has a scope go on.
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -99,14 +100,32 @@ async def in_time(pool: ThreadPoolExecutor, cursor: duckdb.DuckDBPyConnection, w
     Raises:
         Problem: ``too_slow``; ``wrong_type``, when a value does not fit its column.
     """
-    future = asyncio.get_running_loop().run_in_executor(pool, work)
+    loop = asyncio.get_running_loop()
+    too_late = loop.call_later(QUERY_S, cursor.interrupt)
     try:
-        done, _ = await asyncio.wait({future}, timeout=QUERY_S)
-        if not done:
-            cursor.interrupt()
-            await asyncio.wait({future}, timeout=QUERY_S)
-            raise Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
-        return future.result()
+        with told():
+            async with asyncio.timeout(2 * QUERY_S):  # where it waits for others, there is nothing to interrupt
+                return await loop.run_in_executor(pool, work)
+    except (duckdb.InterruptException, TimeoutError):
+        raise too_slow() from None
+    finally:
+        too_late.cancel()
+
+
+def too_slow() -> Problem:
+    """The problem of a step that took too long."""
+    return Problem("too_slow", f"It took longer than {QUERY_S:g} s.", remedy="ask for less")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell the caller of a question what DuckDB says of it.
+
+    Raises:
+        Problem: ``wrong_type``, ``too_much_memory``.
+    """
+    try:
+        yield
     except duckdb.ConversionException as error:
         raise _wrong_type(error) from None
     except (duckdb.OutOfMemoryException, MemoryError):
@@ -120,43 +139,66 @@ def _wrong_type(error: duckdb.Error) -> Problem:
     return Problem("wrong_type", first, remedy="write values of the column's type, as the catalog lists it")
 
 
-async def page(
-    asked: Asked, threads: Threads, question: Question, *, limit: int, dataset: str, with_cursor: bool
-) -> Response:
-    """One page of rows as a JSON document."""
-    opened = asked.release
+@dataclass(frozen=True)
+class Found:
+    """Rows of a page.
+
+    Attributes:
+        text: them, as a JSON list.
+        rows: how many.
+        complete: whether these are the last ones.
+        next: cursor of the next page; None at the end, and where there are no pages.
+    """
+
+    text: str
+    rows: int
+    complete: bool
+    next: str | None
+
+
+async def find(opened: OpenRelease, threads: Threads, question: Question, *, limit: int, paged: bool) -> Found:
+    """Rows of one page.
+
+    Args:
+        opened: the release that answers.
+        threads: do the work.
+        question: what is asked; its last column is the row's number where there are pages.
+        limit: rows of the page.
+        paged: whether there are more pages behind it.
+
+    Raises:
+        Problem: see :func:`in_time`.
+    """
     cursor = opened.borrow()
     try:
-        body, rows = await in_time(
-            threads.queries, cursor, lambda: _page(cursor, opened, question, limit, dataset, with_cursor=with_cursor)
-        )
+        found = await in_time(threads.queries, cursor, lambda: _find(cursor, opened.id, question, limit, paged=paged))
     except BaseException:
         cursor.close()  # it may still be at work
         raise
     opened.give_back(cursor)
-    asked.rows, asked.cacheable = rows, True
-    return Response(body, media_type="application/json")
+    return found
 
 
-def _page(
-    cursor: duckdb.DuckDBPyConnection,
-    opened: OpenRelease,
-    question: Question,
-    limit: int,
-    dataset: str,
-    *,
-    with_cursor: bool,
-) -> tuple[bytes, int]:
-    more = f", #{len(question.columns) + 1} AS {ROW}" if with_cursor else ""
+def _find(cursor: duckdb.DuckDBPyConnection, release: str, question: Question, limit: int, *, paged: bool) -> Found:
+    more = f", #{len(question.columns) + 1} AS {ROW}" if paged else ""
     sql = json_rows(question.ordered(limit + 1), question.columns, more=more)
     found = cursor.execute(sql, question.parameters).fetchall()  # of few rows cheaper than Arrow
-    document: dict[str, Any] = {"release": opened.id, "dataset": dataset, "complete": len(found) <= limit}
+    complete = len(found) <= limit
+    following = make_cursor(release, question.digest, found[limit - 1][1]) if paged and not complete else None
+    return Found(f"[{''.join([row[0] for row in found[:limit]])[1:]}]", min(len(found), limit), complete, following)
+
+
+async def page(
+    asked: Asked, threads: Threads, question: Question, *, limit: int, dataset: str, with_cursor: bool
+) -> Response:
+    """One page of rows as a JSON document."""
+    found = await find(asked.release, threads, question, limit=limit, paged=with_cursor)
+    document: dict[str, Any] = {"release": asked.release.id, "dataset": dataset, "complete": found.complete}
     if with_cursor:
-        document["next"] = None
-        if len(found) > limit:
-            document["next"] = make_cursor(opened.id, question.digest, found[limit - 1][1])
-    text = "".join([row[0] for row in found[:limit]])
-    return f'{json.dumps(document)[:-1]}, "rows":[{text[1:]}]}}'.encode(), min(len(found), limit)
+        document["next"] = found.next
+    asked.rows, asked.cacheable = found.rows, True
+    body = f'{json.dumps(document)[:-1]}, "rows":{found.text}}}'.encode()
+    return Response(body, media_type="application/json")
 
 
 async def stream(

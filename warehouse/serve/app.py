@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi import Body, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,17 +15,20 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from warehouse.serve.answers import Threads, page, stream, wanted_format
+from warehouse.serve.answers import Threads, wanted_format
 from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
+from warehouse.serve.data_routes import Name, data_routes, invalid
+from warehouse.serve.description import described
 from warehouse.serve.documents import (
     EXAMPLE_PAGE,
     FORMS,
     Dataset,
     Datasets,
     Difference,
+    Form,
     Health,
     Lineage,
-    Page,
+    Of,
     ReleaseEntry,
     Releases,
     problems,
@@ -34,37 +36,17 @@ from warehouse.serve.documents import (
 from warehouse.serve.facts import Facts
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.gate import asked_of, problem_answer
+from warehouse.serve.graphql import graphql_routes
 from warehouse.serve.guarded import run_guarded
+from warehouse.serve.kept_pages import KeptPages
+from warehouse.serve.metric_routes import metric_routes
 from warehouse.serve.opened import Follower
 from warehouse.serve.operation_routes import operation_routes
 from warehouse.serve.operations import Operations
 from warehouse.serve.problems import Problem
-from warehouse.serve.query import MAX_FILTERS, MAX_PAGE_ROWS, aggregate_question, rows_question
 from warehouse.serve.sandbox import Sandbox
 
-Name = Annotated[str, Path(max_length=200, examples=["mart_daily_route_performance"], description="A dataset's name.")]
 ReleaseId = Annotated[str, Path(pattern=r"^r\d{6,12}$", examples=["r000001"])]
-Of = Annotated[
-    str | None,
-    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
-]
-Filters = Annotated[
-    list[str] | None,
-    Query(
-        alias="filter",
-        max_length=MAX_FILTERS,
-        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
-        "(values separated by commas), starts_with, contains, is_null (true or false).",
-        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
-    ),
-]
-Sort = Annotated[
-    str | None,
-    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
-]
-Form = Annotated[
-    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
-]
 
 
 class SqlBody(BaseModel):
@@ -89,10 +71,16 @@ class _Routes(FastAPI):
         handlers: Any = self.exception_handlers
         return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=handlers)
 
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = described(super().openapi())
+        return self.openapi_schema
+
 
 def make_routes(
     follower: Follower, facts: Facts, operations: Operations | None, sandbox: Sandbox | None, threads: Threads
-) -> FastAPI:
+) -> ASGIApp:
     """The application without its gate.
 
     Args:
@@ -115,13 +103,17 @@ def make_routes(
     app.exception_handler(RequestValidationError)(_on_validation)
     app.exception_handler(HTTPException)(_on_http)
     _catalog(app, follower, facts, threads)
-    _data(app, follower, sandbox, threads)
+    _sql(app, follower, sandbox, threads)
     _releases(app, follower, threads)
     operation_routes(app, follower, facts, operations, threads)
-    return app
+    graphql_routes(app, follower, facts, threads)
+    metric_routes(app, threads)
+    return data_routes(app, threads)
 
 
 def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -> None:
+    pages = KeptPages()
+
     async def known(name: str) -> Any:
         return await asyncio.get_running_loop().run_in_executor(threads.exports, facts.dataset, name)
 
@@ -134,16 +126,28 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
     async def datasets(request: Request, release: Of = None) -> Any:  # noqa: ARG001 - taken by the gate
         """Every dataset that the caller's role may see."""
         asked = asked_of(request)
-        shown = asked.release.shown(asked.who.role)
-        entries = [dataset_entry(asked.release, each, await known(name)) for name, each in sorted(shown.items())]
-        return {"release": asked.release.id, "datasets": entries}
+        opened, role = asked.release, asked.who.role
+
+        async def make() -> dict[str, Any]:
+            shown = sorted(opened.shown(role).items())
+            return {
+                "release": opened.id,
+                "datasets": [dataset_entry(opened, each, await known(name)) for name, each in shown],
+            }
+
+        return await pages.get((opened.id, role, "datasets"), Datasets, make)
 
     @app.get("/v1/datasets/{name}", response_model=Dataset, responses=problems(404), tags=["catalog"])
     async def dataset(request: Request, name: Name, release: Of = None) -> Any:  # noqa: ARG001 - as above
         """One dataset: columns, owners, freshness, quality."""
         asked = asked_of(request)
-        shown = asked.release.dataset(asked.who.role, name)
-        return dataset_entry(asked.release, shown, await known(shown.name))
+        opened, role = asked.release, asked.who.role
+        shown = opened.dataset(role, name)
+
+        async def make() -> dict[str, Any]:
+            return dataset_entry(opened, shown, await known(shown.name))
+
+        return await pages.get((opened.id, role, "dataset", shown.name), Dataset, make)
 
     @app.get("/v1/datasets/{name}/lineage", response_model=Lineage, responses=problems(404), tags=["catalog"])
     async def lineage(request: Request, name: Name) -> Any:
@@ -153,76 +157,7 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
         return lineage_entry(shown, await known(shown.name))
 
 
-def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Threads) -> None:
-    @app.get(
-        "/v1/datasets/{name}/rows",
-        response_model=Page,
-        responses={**problems(404, 406, 409, 422), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
-        tags=["data"],
-    )
-    async def rows(
-        request: Request,
-        name: Name,
-        select: Annotated[
-            str | None, Query(max_length=8000, description="Columns separated by commas.", examples=["origin_code"])
-        ] = None,
-        filters: Filters = None,
-        sort: Sort = None,
-        limit: Annotated[int | None, Query(ge=1, le=MAX_PAGE_ROWS, description="Rows; 100 of JSON, else all.")] = None,
-        cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before.")] = None,
-        release: Of = None,  # noqa: ARG001 - taken by the gate
-        form: Form = None,
-    ) -> Response:
-        """Rows: chosen, filtered, sorted; JSON by pages, CSV, Arrow and Parquet as streams."""
-        asked = asked_of(request)
-        kind = wanted_format(asked, form)
-        shown = asked.release.dataset(asked.who.role, name)
-        question = rows_question(
-            shown,
-            select=select,
-            filters=filters or (),
-            sort=sort,
-            release=asked.release.id,
-            cursor=cursor,
-            paged=kind == "json",
-        )
-        if kind == "json":
-            return await page(asked, threads, question, limit=limit or 100, dataset=shown.name, with_cursor=True)
-        return await stream(asked, threads, question, kind, limit=limit, dataset=shown.name)
-
-    @app.get(
-        "/v1/datasets/{name}/aggregate",
-        response_model=Page,
-        responses={**problems(404, 406, 422), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
-        tags=["data"],
-    )
-    async def aggregate(
-        request: Request,
-        name: Name,
-        group: Annotated[str | None, Query(max_length=8000, examples=["origin_code"])] = None,
-        measure: Annotated[
-            list[str] | None,
-            Query(
-                max_length=50,
-                description="`count`, or `function:column`: sum, min, max, avg, count, count_distinct.",
-                examples=[["count", "sum:flights"]],
-            ),
-        ] = None,
-        filters: Filters = None,
-        sort: Sort = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE_ROWS, description="Groups.")] = 1000,
-        release: Of = None,  # noqa: ARG001 - taken by the gate
-        form: Form = None,
-    ) -> Response:
-        """Measures by groups."""
-        asked = asked_of(request)
-        kind = wanted_format(asked, form)
-        shown = asked.release.dataset(asked.who.role, name)
-        question = aggregate_question(shown, group=group, measures=measure or (), filters=filters or (), sort=sort)
-        if kind == "json":
-            return await page(asked, threads, question, limit=limit, dataset=shown.name, with_cursor=False)
-        return await stream(asked, threads, question, kind, limit=limit, dataset=shown.name)
-
+def _sql(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Threads) -> None:
     @app.post(
         "/v1/sql",
         responses={**problems(404, 406, 415, 422, 501, 503), 200: {"content": FORMS, "description": EXAMPLE_PAGE}},
@@ -244,7 +179,7 @@ def _data(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Th
 
 
 def _releases(app: FastAPI, follower: Follower, threads: Threads) -> None:
-    @app.get("/v1/releases", response_model=Releases, tags=["releases"])
+    @app.get("/v1/releases", response_model=Releases, responses=problems(), tags=["releases"])
     async def releases(request: Request) -> Any:
         """Published releases, oldest first."""
         asked = asked_of(request)
@@ -291,10 +226,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])[:200]
-    code = "bad_body" if place.startswith("body") else "bad_parameter"
-    message = re.sub(r"[^\x20-\x7e]", "?", str(first["msg"]))[:200]
-    return _told(request, Problem(code, f"{place}: {message}.", remedy="see /v1/openapi.json"))
+    return _told(request, invalid(tuple(first["loc"]), first["msg"]))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

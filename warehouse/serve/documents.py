@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from warehouse.serve.formats import MEDIA_TYPES
 from warehouse.serve.problems import STATUS
+from warehouse.serve.query import MAX_FILTERS
+
+Of = Annotated[
+    str | None,
+    Query(alias="release", pattern=r"^r\d{6,12}$", description="An earlier release; the current one by default."),
+]
+
+Filters = Annotated[
+    list[str] | None,
+    Query(
+        alias="filter",
+        max_length=MAX_FILTERS,
+        description="`column:operator:value`, may be repeated; all must hold. Operators: eq, ne, lt, le, gt, ge, in "
+        "(values separated by commas), starts_with, contains, is_null (true or false).",
+        examples=[["origin_code:eq:JFK", "flights:ge:10"]],
+    ),
+]
+Sort = Annotated[
+    str | None,
+    Query(max_length=2000, description="Columns, by commas, `-` before one that falls.", examples=["-flights"]),
+]
+Form = Annotated[
+    Literal["json", "csv", "arrow", "parquet"] | None, Query(alias="format", description="Wins over Accept.")
+]
 
 
 class _Document(BaseModel):
@@ -104,6 +129,38 @@ class Page(_Document):
     complete: bool = Field(description="Whether these are the last rows.")
     next: str | None = Field(default=None, description="Cursor of the next page; of rows only.")
     rows: list[dict[str, Any]]
+
+
+class Dimension(_Document):
+    """What a metric can be grouped and filtered by."""
+
+    name: str
+    label: str
+    description: str
+    data_type: str
+
+
+class MetricEntry(_Document):
+    """A figure that is defined once."""
+
+    name: str
+    label: str
+    description: str
+    unit: str
+    kind: str
+    made_of: list[str] = Field(description="Metrics that a ratio or derived one is made of.")
+    dataset: str
+    data_type: str
+    dimensions: list[Dimension]
+    time_dimension: str | None
+    time_grains: list[str] = Field(description="Grains of time, from fine to coarse.")
+
+
+class Metrics(_Document):
+    """The metrics of a release."""
+
+    release: str
+    metrics: list[MetricEntry]
 
 
 class ReleaseEntry(_Document):

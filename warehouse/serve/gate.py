@@ -11,6 +11,7 @@ and an answer from the cache costs no routing. A request holds one release from 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -23,10 +24,9 @@ from urllib.parse import parse_qs, unquote
 from starlette.requests import Request
 
 from common.hashing import digest
-from warehouse.serve.admission import Admission, require
+from warehouse.serve.admission import Admission, needed_scope, require
 from warehouse.serve.cache import MAX_ANSWER_BYTES, Cache, Kept
 from warehouse.serve.opened import Follower, OpenRelease
-from warehouse.serve.policy import Scope
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, QueryLog, now
 from warehouse.serve.tokens import Principal
@@ -41,6 +41,7 @@ BODY_S = 10.0
 SEND_S = 30.0
 """How long a client may take nothing of an answer, in s; then it is broken off."""
 
+_GRAPHQL, _METRICS = "/graphql", "/v1/metrics"
 _OPEN = {"/health", "/v1/openapi.json"}
 
 Message = MutableMapping[str, Any]
@@ -52,16 +53,17 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 class Asked:
     """One request on its way: what is known of it so far, for the route and the log."""
 
-    def __init__(self, scope: Message) -> None:
+    def __init__(self, scope: Message, request_id: str) -> None:
         self.started = time.perf_counter()
         self.at = now()
-        self.id = uuid.uuid4().hex
+        self.id = request_id
         self.method = str(scope["method"])
         self.path = str(scope["path"])
         self.query = bytes(scope["query_string"])
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.principal: Principal | None = scope.get("state", {}).get("principal")
-        self.door = str(scope.get("state", {}).get("door") or ("sql" if self.path == "/v1/sql" else "http"))
+        own = {"/v1/sql": "sql", _GRAPHQL: "graphql"}.get(self.path, "http")
+        self.door = str(scope.get("state", {}).get("door") or own)
         self.opened: OpenRelease | None = None
         self.question = unquote(self.query.decode("latin-1"))[:4000]
         self.cacheable = False
@@ -77,6 +79,13 @@ class Asked:
         if self.principal is None:
             raise Problem("token_missing", "The request has no token.", remedy="send Authorization: Bearer <token>")
         return self.principal
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether answers to such a request may carry an ETag."""
+        path = self.path
+        of_dataset = path.startswith("/v1/datasets/") and path.endswith(("/rows", "/aggregate"))
+        return of_dataset or path == _GRAPHQL or path.startswith(_METRICS)
 
     @property
     def may_operate(self) -> bool:
@@ -95,16 +104,6 @@ def asked_of(request: Request) -> Asked:
     """What the gate knows of a request."""
     asked: Asked = request.scope["state"]["asked"]
     return asked
-
-
-def needed_scope(method: str, path: str) -> Scope:
-    """The scope that a request needs: ``sql`` for statements, ``operate`` for doing, and for rows that nobody
-    published; else ``read``.
-    """
-    if path == "/v1/sql":
-        return "sql"
-    does = method not in {"GET", "HEAD"} and path.startswith(("/v1/backfills", "/v1/releases/"))
-    return "operate" if does or path.startswith("/v1/quarantine/") else "read"
 
 
 class Gate:
@@ -142,6 +141,10 @@ class Gate:
         self._threads = threads
         self._policy_digest = policy_digest
         self._tags: dict[tuple[str, str], bytes] = {}
+        self._prefix, self._numbers = (
+            uuid.uuid4().hex[:22],
+            itertools.count(),
+        )  # one random number a server, not a request
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request; the life of the server passes through; websockets are refused."""
@@ -151,7 +154,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Asked(scope)
+        asked = Asked(scope, f"{self._prefix}{next(self._numbers):010x}")
         scope.setdefault("state", {})["asked"] = asked
         answer = _Answer(asked, scope, send)
         try:
@@ -181,10 +184,9 @@ class Gate:
         self._admission.count(asked.principal)
         require(asked.principal, needed_scope(asked.method, asked.path))
         asked.opened = await self._release(asked)
-        tag = self._tag(asked.opened.id, asked.principal.role)
-        answer.tag = tag
-        if asked.method == "GET" and asked.path.startswith("/v1/datasets/"):
-            if asked.headers.get(b"if-none-match") == tag and asked.path.endswith(("/rows", "/aggregate")):
+        tag = answer.tag = self._tag(asked)
+        if asked.method == "GET" and asked.path.startswith(("/v1/datasets/", _METRICS, _GRAPHQL)):
+            if asked.headers.get(b"if-none-match") == tag and asked.is_tagged:
                 asked.source = "unchanged"
                 await answer.unchanged()
                 return
@@ -192,6 +194,7 @@ class Gate:
             kept = await self._cache.get(key)
             if kept is not None:
                 asked.source, asked.rows = "cache", kept.rows
+                asked.cacheable = True
                 await answer.kept(kept)
                 return
             answer.collect()
@@ -213,19 +216,25 @@ class Gate:
         return await loop.run_in_executor(self._threads, self._admission.identify, token, address)
 
     async def _release(self, asked: Asked) -> OpenRelease:
-        if b"release=" in asked.query and asked.path.startswith("/v1/datasets"):
+        if b"release=" in asked.query and asked.path.startswith(("/v1/datasets", _METRICS, _GRAPHQL)):
             named = parse_qs(asked.query.decode("latin-1")).get("release")
             if named:
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, self._follower.get, named[-1])
         return self._follower.current()
 
-    def _tag(self, release: str, role: str) -> bytes:
-        found = self._tags.get((release, role))
+    def _tag(self, asked: Asked) -> bytes:
+        """The ETag of what depends on release and role alone; of GraphQL, where not every answer does, also of the
+        document, so that a tag is only ever of one that did.
+        """
+        known = asked.release.id, asked.who.role
+        found = self._tags.get(known)
         if found is None:
-            found = f'W/"{release}-{digest(role, self._policy_digest)[:8]}"'.encode()
-            self._tags[release, role] = found
-        return found
+            found = f'W/"{known[0]}-{digest(known[1], self._policy_digest)[:8]}'.encode()
+            self._tags[known] = found
+        if asked.path == _GRAPHQL:
+            found += b"-" + digest(asked.query.decode("latin-1"))[:8].encode()
+        return found + b'"'
 
     def _key(self, asked: Asked) -> str:
         accept = asked.headers.get(b"accept", b"").decode("latin-1")
@@ -281,12 +290,20 @@ class _Answer:
         except (TimeoutError, OSError) as error:
             raise _Gone from error
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the answer is the same as long as the release is."""
+        asked = self._asked
+        if asked.path == _GRAPHQL:
+            return asked.status == 304 or (asked.status == 200 and asked.cacheable)
+        return asked.status in {200, 304} and asked.is_tagged
+
     def _own(self) -> list[tuple[bytes, bytes]]:
         own = [(b"penstock-request-id", self._asked.id.encode()), (b"x-content-type-options", b"nosniff")]
         own.append((b"vary", b"Authorization, Accept"))
         if self._asked.opened is not None:
             own.append((b"penstock-release", self._asked.opened.id.encode()))
-        if self._asked.status in {200, 304} and self._asked.path.endswith(("/rows", "/aggregate")):
+        if self.is_lasting:
             own += [(b"etag", self.tag), (b"cache-control", b"private, no-cache")]
         elif self._asked.path not in _OPEN:
             own.append((b"cache-control", b"no-store"))

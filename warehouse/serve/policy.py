@@ -12,6 +12,7 @@ condition that cannot be bound - closes that dataset for that role: renaming a c
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import duckdb
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from common.errors import SpecError
+from common.files import write_private_once
 from common.yaml_files import YamlFile
 from lake.sql import identifier, literal
 from warehouse.serve.formats import Column
@@ -34,6 +36,9 @@ Mask = Literal["null", "redacted", "hash"]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ROW = "_row"
 """Name under which a SELECT for paging gives the number of a row."""
+
+NAMED_ONLY = frozenset({"ops.queries"})
+"""Datasets that ``*`` does not mean: what people ask is shown only to whom somebody decided to show it."""
 
 _REMEDY = "write it as docs/policy.md says"
 
@@ -56,7 +61,7 @@ class Role(BaseModel):
 
     scopes: tuple[Scope, ...] = Field(default=("read",), description="The most that a token of this role may do.")
     datasets: Mapping[_Name, DatasetRule] = Field(
-        default_factory=dict, description="By name; '*' is every dataset that is not named."
+        default_factory=dict, description="By name; '*' is every dataset that is not named, ops.queries aside."
     )
 
 
@@ -117,6 +122,17 @@ class Shown:
         return f"WITH visible AS MATERIALIZED ({self.select()}) SELECT * FROM visible"
 
 
+def mask_salt(state: Path) -> str:
+    """What hashed values are salted with: a key of this installation, made when it is first needed.
+
+    Args:
+        state: ``<home>/serve``.
+    """
+    path = state / "mask.key"
+    write_private_once(path, os.urandom(16).hex())
+    return path.read_text()
+
+
 def load_policy(path: Path) -> Policy:
     """Read a policy file.
 
@@ -159,7 +175,7 @@ def shown_to(
     """
     found = {}
     for name, table in tables.items():
-        rule = role.datasets.get(name) or role.datasets.get("*")
+        rule = role.datasets.get(name) or (None if name in NAMED_ONLY else role.datasets.get("*"))
         if rule is None:
             continue
         try:

@@ -14,6 +14,8 @@ STATUS: dict[str, int] = {
     "bad_parameter": 400,
     "bad_body": 400,
     "bad_filter": 400,
+    "bad_query": 400,
+    "query_too_large": 400,
     "wrong_type": 400,
     "cursor_invalid": 400,
     "sql_refused": 400,

@@ -1,7 +1,8 @@
 """Every question and what became of it, as JSON lines in files by day: who, what, which release, rows, bytes, time.
 
-A line is one append, whole or not at all among others. Files are private: what people ask may be personal. They are the
-source of the table ``ops.queries``.
+A line is one append. Each process has a file of its own for each day, whose name no other file ever has, and only adds
+to it: so a place in a file means the same line for ever, and the table ``ops.queries`` can say up to where it has a
+file (``penstock/query_history.py``). Files are private: what people ask may be personal.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ class Entry:
         at: when it came, UTC, ISO 8601.
         request_id: also sent to the caller.
         subject, role, token_id: who; empty where the token was refused.
-        door: ``http``, ``sql`` or ``portal``.
+        door: ``http``, ``graphql``, ``sql``, ``portal`` or ``flight``.
         method, path: what was asked.
-        question: the parameters, or the SQL.
+        question: the parameters, the SQL, or the GraphQL document.
         release: id of the release that answered; empty if none did.
         status: of the answer.
         code: of the problem; empty if there was none.
@@ -55,7 +57,7 @@ class Entry:
 
 
 class QueryLog:
-    """Appends entries; safe to use from many threads and processes.
+    """Appends entries; safe to use from many threads, and beside other processes.
 
     Args:
         folder: ``<home>/serve/queries``.
@@ -70,13 +72,13 @@ class QueryLog:
 
     def write(self, entry: Entry) -> None:
         """Append one entry. Side effects: one write to the file of its day."""
-        line = json.dumps(asdict(entry), ensure_ascii=True).encode() + b"\n"
+        line = json.dumps(vars(entry), ensure_ascii=True).encode() + b"\n"
         day = entry.at[:10]
         with self._guard:
             if day != self._day:
                 if self._descriptor >= 0:
                     os.close(self._descriptor)
-                path = self._folder / f"{day}.ndjson"
+                path = self._folder / f"{day}-{uuid.uuid4().hex[:16]}.ndjson"
                 self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 self._day = day
             os.write(self._descriptor, line)
@@ -96,7 +98,7 @@ def now() -> str:
 
 
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every entry that was written, oldest first; a line that is not whole is left out: its server was killed."""
+    """Every entry that was written, by day and process; a line that is not whole is left out: its server was killed."""
     for path in sorted(folder.glob("*.ndjson")):
         for line in path.read_bytes().splitlines():
             try:

@@ -37,7 +37,7 @@ from warehouse.serve import frames
 from warehouse.serve.formats import encode
 from warehouse.serve.problems import Problem
 from warehouse.serve.seccomp import lock_down
-from warehouse.serve.sql_check import check
+from warehouse.serve.sql_check import CATALOG, check, count_parameters
 
 _NOBODY = 65534
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
@@ -77,6 +77,8 @@ def _engine() -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
     # An enforced filter must run before the caller's conditions: else an error in one of them tells of hidden rows.
     connection.execute("SET disabled_optimizers = 'cte_filter_pusher'")
+    connection.execute(f"ATTACH ':memory:' AS {CATALOG}")
+    connection.execute(f"USE {CATALOG}")
     connection.execute("SELECT 1 AS one").to_arrow_table()
     return connection
 
@@ -138,6 +140,8 @@ def _answer(answer: int, connection: duckdb.DuckDBPyConnection, job: dict[str, A
     lock_down()
     try:
         values = _values(base64.b64decode(job["parameters"]))
+        if job["describe"] and not values:
+            values = [None] * count_parameters(connection, job["sql"])
         sql = check(connection, job["sql"], job["views"], parameters=len(values))
         relation = connection.sql(sql, params=values)
         columns = [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]

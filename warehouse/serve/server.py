@@ -32,11 +32,11 @@ from warehouse.serve.gate import Gate
 from warehouse.serve.keys import Issuer
 from warehouse.serve.opened import Follower
 from warehouse.serve.operations import Operations
-from warehouse.serve.policy import load_policy
+from warehouse.serve.policy import load_policy, mask_salt
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import QueryLog
 from warehouse.serve.sandbox import Limits, Sandbox
-from warehouse.serve.tokens import LocalIssuer, Tokens, write_private_once
+from warehouse.serve.tokens import LocalIssuer, Tokens
 from warehouse.shelf import Shelf
 
 HEAD_S = 10.0
@@ -108,12 +108,10 @@ class Service:
             role_claim=options.role_claim,
         )
         self.admission = Admission(self.tokens, requests_per_min=options.requests_per_min)
-        salt_path = options.state / "mask.key"
-        write_private_once(salt_path, os.urandom(16).hex())
         self.follower = Follower(
             options.releases or Releases(options.warehouse),
             policy,
-            salt=salt_path.read_text(),
+            salt=mask_salt(options.state),
             memory_limit_mb=options.memory_limit_mb,
             threads=options.threads,
         )

@@ -25,6 +25,9 @@ from warehouse.serve.problems import Problem
 MAX_SQL_BYTES = 65_536
 """Longest statement that is looked at, in bytes."""
 
+CATALOG = "penstock"
+"""Name of the one catalog that a statement may write before schema and dataset."""
+
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SYSTEM = ("duckdb_", "information_schema", "pg_", "pragma_", "sqlite_")
 _REMEDY = "send one SELECT over the datasets that the catalog lists, with documented functions only"
@@ -79,6 +82,14 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, datasets: Collection[
     except (RecursionError, ValueError):
         raise refused("The statement is nested too deeply.") from None
     return _without_end(statements[0].query)
+
+
+def count_parameters(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """How many ``?`` a statement has; 0 if it is none, which :func:`check` will tell."""
+    try:
+        return len(connection.extract_statements(sql)[0].named_parameters)
+    except (duckdb.Error, IndexError):
+        return 0
 
 
 def _without_end(sql: str) -> str:
@@ -159,8 +170,9 @@ class _Walk:
         if kind == "BASE_TABLE":
             name, schema = str(tree.get("table_name", "")).lower(), str(tree.get("schema_name") or "").lower()
             full = name if schema in {"", "main"} else f"{schema}.{name}"
-            is_common = not schema and name in visible
-            if tree.get("catalog_name") or tree.get("at_clause") or not (is_common or full in self._datasets):
+            catalog = str(tree.get("catalog_name") or "").lower()
+            is_common = not schema and not catalog and name in visible
+            if catalog not in {"", CATALOG} or tree.get("at_clause") or not (is_common or full in self._datasets):
                 raise refused(f"There is no dataset {_word(full)} for you.")
         elif kind == "TABLE_FUNCTION":
             self._function(tree["function"], visible, sql_allowed.TABLE_FUNCTIONS)

@@ -16,10 +16,8 @@ tokens are only as safe as that folder. A revocation is a file there, and counts
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
 import re
 import time
 import uuid
@@ -30,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import StateCorrupt, UnknownName
-from common.files import write_atomic
+from common.files import write_atomic, write_private_once
 from warehouse.serve.keys import Issuer, RemoteKeys
 from warehouse.serve.policy import Policy
 from warehouse.serve.problems import Problem
@@ -146,18 +144,6 @@ class LocalIssuer:
 
     def _revoked(self, token_id: str) -> Path:
         return self.folder / "revoked" / hashlib.sha256(token_id.encode()).hexdigest()
-
-
-def write_private_once(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, unless it is there already; of two writers one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    write_atomic(temporary, content, mode=0o600)
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
 
 
 class Tokens:

@@ -6,6 +6,7 @@ import gzip
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,13 +214,20 @@ class DatabaseSource:
 def database(services: EmbeddedServices, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DatabaseSource]:
     """An empty schema of the real database, dropped at the end."""
     schema = f"test_{uuid.uuid4().hex[:12]}" if request.param == "plain" else str(request.param)
+    with database_source(services, tmp_path, schema) as made:
+        yield made
+
+
+@contextmanager
+def database_source(services: EmbeddedServices, folder: Path, schema: str) -> Iterator[DatabaseSource]:
+    """The same for whoever has no fixtures."""
     url = services.connections["flightops"]
     role = urlsplit(url).username or ""
     with psycopg.connect(services.postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE SCHEMA {identifier(schema)}")
         admin.execute(f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {identifier(role)}")
         try:
-            yield DatabaseSource(admin, url, schema, role, new_lake(tmp_path / "state"), tmp_path)
+            yield DatabaseSource(admin, url, schema, role, new_lake(folder / "state"), folder)
         finally:
             admin.execute(f"DROP SCHEMA {identifier(schema)} CASCADE")
 

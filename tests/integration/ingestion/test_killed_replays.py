@@ -19,6 +19,7 @@ from tests.integration.ingestion.conftest import DatabaseSource
 from tests.integration.ingestion.test_replay import DAY, Till, new_till
 
 TRIALS = [
+    ("lake.rework.before_receipt", 1),
     # Commits: the rows that stay in quarantine, then the data.
     ("lake.publish.before_commit", 1),
     ("lake.publish.after_commit", 1),

@@ -154,7 +154,7 @@ def test_tls_is_verified_as_the_url_asks(mysql: MysqlSource, table: SourceSpec) 
 
 def test_a_statement_that_takes_too_long_is_ended_by_the_server(mysql: MysqlSource) -> None:
     mysql.run("CREATE VIEW v AS SELECT 1 AS id, SLEEP(30) AS slept;")
-    mysql.lake = new_lake(mysql.folder / "short", statement_timeout_s=1)
+    mysql.lake = new_lake(mysql.folder / "short", statement_timeout_s=6)
     refuses(mysql, mysql.spec("id: int32; slept: int64", table="v"), SourceUnavailable, "does not answer or broke off")
     assert mysql.run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(30)%'") == [["1"]]
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,20 @@ TIMEOUT_S = 4.0
 @pytest.fixture
 def changing(database: DatabaseSource, services: EmbeddedServices) -> Iterator[SourceSpec]:
     """A table of five chunks whose rows are updated, inserted and deleted all the time."""
+    with changing_rows(database, services.postgres_url) as spec:
+        yield spec
+
+
+@contextmanager
+def changing_rows(database: DatabaseSource, postgres_url: str) -> Iterator[SourceSpec]:
+    """The same for whoever has no fixtures."""
     database.run("CREATE TABLE {s}.t (id int PRIMARY KEY, v text)")
     database.run(f"INSERT INTO {{s}}.t SELECT g, repeat(md5(g::text), 4) FROM generate_series(1, {ROWS}) AS g")
     database.admin.execute(f"ANALYZE {database.schema}.t")
     over = threading.Event()
 
     def change() -> None:
-        with psycopg.connect(services.postgres_url, autocommit=True) as admin:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
             number = ROWS
             while not over.is_set():
                 number += 1

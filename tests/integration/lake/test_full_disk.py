@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from datetime import datetime
 
 import pytest
 
-from common.errors import StoreUnavailable
+from common.errors import DiskFull
 from lake.lake import Lake
 from lake.publish import identify, publish
 from lake.quarantine import quarantined
@@ -53,11 +54,11 @@ def test_a_full_disk_publishes_nothing_and_the_same_batch_passes_when_there_is_r
     judged = replace(verdict(4, [3]), validation_json=json.dumps({"results": "x" * 20_000}))
     with (
         disk_that_fills_up(local.lake, at_look=at_look, free_bytes=free_bytes),
-        pytest.raises(StoreUnavailable) as full,
+        pytest.raises(DiskFull) as full,
     ):
         publish(local.lake, staged, judged, identity=identify(local.lake, staged), stage="ingest", run_id="run")
     assert full.value.exit_code == 3
-    assert "free space" in str(full.value)
+    assert re.search(r"The disk of /\S+ is full: .*bytes are needed.*make room", str(full.value))
     assert local.state() == before
     assert quarantined(local.open(), TABLE).num_rows == 0
     assert local.lake.storage.list_files(f"file://{local.settings.lake_uri}/ops/validations") == []

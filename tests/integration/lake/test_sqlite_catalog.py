@@ -12,6 +12,8 @@ from pyiceberg.exceptions import CommitFailedException
 from common.errors import StoreUnavailable
 from common.settings import Settings
 from lake.catalog import open_catalog
+from lake.lake import Lake
+from lake.pins import pinned_locations
 from lake.remembering import LeanTransaction
 from lake.sql_catalog import SqlalchemyCatalog
 from lake.sqlite_catalog import SqliteCatalog
@@ -60,6 +62,20 @@ def test_any_other_url_of_a_database_is_the_library_s(tmp_path: Path) -> None:
     bench.publish([(2, "b")], "2013-01-02")
     assert bench.rows() == [(1, "a"), (2, "b")]
     assert bench.lake.tables("raw") == [TABLE]
+
+
+@pytest.mark.parametrize("options", ["", "?timeout=9"])
+def test_every_catalog_says_where_all_tables_are_at_one_moment(tmp_path: Path, options: str) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.db'}{options}"
+    bench = Bench(Settings.load({}, home=tmp_path / "state", catalog_uri=url))
+    bench.publish([(1, "a"), (-1, "b")], rejected=[1])
+    found = {table: bench.lake.load(table).metadata_location for table in (TABLE, TABLE.quarantine)}
+    assert pinned_locations(bench.lake) == (found, [])
+    asked_one_by_one = Lake(bench.settings)
+    asked_one_by_one.__dict__["catalog"] = library(bench)  # as a REST catalog is: it has no such question
+    assert pinned_locations(asked_one_by_one) == (found, [])
+    elsewhere = Lake(bench.settings.model_copy(update={"lake_uri": str(tmp_path / "elsewhere")}))
+    assert pinned_locations(elsewhere) == ({}, sorted(map(str, found))), "tables that lie outside of the lake are told"
 
 
 def test_a_file_that_is_no_database_is_told_without_its_content(tmp_path: Path) -> None:

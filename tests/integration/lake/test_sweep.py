@@ -153,6 +153,7 @@ def test_writers_and_a_reader_beside_sweeps_in_a_loop_do_not_notice_them(local: 
     finish(reader)
     assert (failures, reads > 3, deleted > 0) == ([], True, True)
     before = seen(local)
+    local.stage([(6, "another run that died")])  # writers that never met leave nothing
     assert sweep(local.open(), grace=NOTHING).files > 0
     assert take_inventory(local.open()).orphans == {}
     assert seen(local) == before

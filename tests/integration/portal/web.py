@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,16 @@ from starlette.testclient import TestClient
 
 from common.settings import Settings
 from penstock.front import Front, front
+from penstock.operations import PipelineOperations
 from tests.integration.serve.served import Told, options_of, publish
 from warehouse.serve.gate import Message, Receive, Send
 from warehouse.serve.server import Service
 from warehouse.serve.tokens import LocalIssuer
 
-ORIGIN = "http://testserver"
-
 
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
     """Dashboards of a test: say who asks, over HTTP and over a websocket for as long as that lives."""
-    said = f"{scope['root_path']} {scope['user']} {dict(scope['headers']).get(b'cookie', b'')!r}"
+    said = f"{scope['path']} {scope['user']} {dict(scope['headers']).get(b'cookie', b'')!r}"
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": said.encode()})
@@ -30,6 +30,10 @@ async def echo(scope: Message, receive: Receive, send: Send) -> None:
     while (message := await receive())["type"] != "websocket.disconnect":
         if message["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": said})
+
+
+ORIGIN = str(TestClient(echo).base_url).rstrip("/")
+"""Where the test client finds a server; its websockets know no other place."""
 
 
 @dataclass
@@ -45,6 +49,18 @@ class Web:
     folder: Path
     service: Service
     app: Front
+
+    @property
+    def warehouse(self) -> Path:
+        """The folder of the releases."""
+        return self.folder / "warehouse"
+
+    def wait_for(self, release: str) -> None:
+        """Until the server has noticed that a release is the current one."""
+        deadline = time.monotonic() + 60
+        while self.service.follower.current().id != release:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     @property
     def issuer(self) -> LocalIssuer:
@@ -98,6 +114,6 @@ def web_of(folder: Path, **changed: Any) -> Web:
     """A front over a folder, in which a release is published if there is none; close its service."""
     if not (folder / "warehouse").exists():
         publish(folder / "warehouse", 1)
-    service = Service(options_of(folder, **changed), Told())
     settings = Settings.load({}, home=folder, policy=folder / "policy.yml")
+    service = Service(options_of(folder, **changed), Told(), PipelineOperations(settings))
     return Web(folder, service, front(service, settings, dashboards=echo))

@@ -53,6 +53,30 @@ roles:
 """
 
 ROUTES = 400
+METRICS = {
+    "datasets": {
+        "routes": {
+            "dataset": "routes",
+            "description": "Routes by day.",
+            "time_dimension": "day",
+            "dimensions": [
+                {"name": "origin", "label": "Origin", "description": "", "sql": '"origin"', "type": "VARCHAR"}
+                | {"columns": ["origin"], "grains": []},
+                {"name": "day", "label": "Day", "description": "", "sql": '"day"', "type": "DATE"}
+                | {"columns": ["day"], "grains": ["day", "week", "month"]},
+            ],
+        }
+    },
+    "metrics": [
+        {"name": name, "label": name, "description": "", "unit": unit, "kind": "simple", "made_of": []}
+        | {"model": "routes", "sql": sql, "type": kind, "columns": columns}
+        for name, unit, sql, kind, columns in (
+            ("flown", "flights", 'sum("flights")', "HUGEINT", ["flights"]),
+            ("worst_delay", "min", 'max("delay_min")', "DECIMAL(9,2)", ["delay_min"]),
+        )
+    ],
+}
+"""As a build compiles them (:func:`warehouse.metrics_layer.compile_metrics`)."""
 
 
 class Told:
@@ -83,13 +107,16 @@ def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
             "FROM range(100) AS r(i)"
         )
         connection.execute(f"CREATE TABLE payroll AS SELECT '{CANARY}' AS word, {number} AS version")
+        connection.execute("CREATE SCHEMA ops")
+        connection.execute(f"CREATE TABLE ops.queries AS SELECT '{CANARY}' AS subject")
         if big_rows:
             connection.execute(f"CREATE TABLE big AS SELECT repeat('x', 1000) AS x FROM range({big_rows})")
         connection.execute('CREATE TABLE notes ("=text" VARCHAR, amount INTEGER, ratio DOUBLE)')
         connection.executemany("INSERT INTO notes VALUES (?, -5, 'nan')", [[text] for text in PAYLOADS])
     verdict = {"passed": True, "results": [{"rule": "a_rule", "severity": "warning", "passed": False}]}
     tables = describe_tables(candidate.database, {"routes": "day"})
-    releases.seal(candidate, {"tables": tables, "verdicts": {"routes": verdict}, "built_at": "2026-01-01T00:00:00Z"})
+    said = {"tables": tables, "verdicts": {"routes": verdict}, "metrics": METRICS, "built_at": "2026-01-01T00:00:00Z"}
+    releases.seal(candidate, said)
     return releases.publish(candidate)
 
 
@@ -151,7 +178,11 @@ def options_of(folder: Path, **changed: Any) -> ServerOptions:
 
 def serve(folder: Path, *, facts: Facts | None = None, operations: Operations | None = None, **changed: Any) -> Served:
     """A service over a folder with a published warehouse; close it."""
-    service = Service(options_of(folder, **changed), facts or Told(), operations)
+    return served_by(Service(options_of(folder, **changed), facts or Told(), operations), folder)
+
+
+def served_by(service: Service, folder: Path) -> Served:
+    """A service whose state is in a folder, and tokens of each role."""
     issuer = LocalIssuer(folder / "serve")
     tokens = {
         role: issuer.issue(role, ["read", "sql"], subject=role, audience="penstock", expires_in_s=3600)[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -62,3 +63,19 @@ def test_generated_requests_are_answered_as_the_description_says(
         ask()
         answered.add(operation.label)
     assert len(answered) >= 17
+
+
+def test_every_route_says_its_scope_and_shows_an_answer_that_fits_its_schema(served: Served) -> None:
+    described = served.client.get("/v1/openapi.json").json()
+    scopes = {}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            scopes[method, path] = [each for needed in operation["security"] for each in needed["bearer"]]
+            content = operation["responses"]["200"]["content"]["application/json"]
+            schema = {**content["schema"], "components": described["components"]}
+            jsonschema.validate(content["example"], schema)
+    assert [key for key, found in scopes.items() if not found] == [("get", "/health")]
+    assert scopes["post", "/v1/sql"] == ["sql"]
+    does = {key for key, found in scopes.items() if found == ["operate"]}
+    assert does >= {("post", "/v1/backfills"), ("post", "/v1/releases/{release_id}/rollback")}
+    assert {method for method, _ in does} == {"post", "get"}

@@ -124,6 +124,17 @@ def test_answers_of_one_role_are_never_given_to_another(start: Callable[..., Ser
     assert answer.status_code == 200
 
 
+def test_who_asked_what_is_shown_only_to_a_role_that_names_it(tmp_path: Path) -> None:
+    from warehouse.serve.opened import OpenRelease
+    from warehouse.serve.policy import DatasetRule, Policy
+
+    release = publish(tmp_path / "warehouse", 1)
+    everything, named = {"*": DatasetRule(columns="all")}, {"ops.queries": DatasetRule(columns="all")}
+    policy = Policy(roles={"all": Role(datasets=everything), "auditor": Role(datasets={**everything, **named})})
+    opened = OpenRelease(release, policy, salt="s", memory_limit_mb=256, threads=1)
+    assert set(opened.shown("auditor")) - set(opened.shown("all")) == {"ops.queries"}
+
+
 def test_a_policy_that_no_longer_fits_a_release_closes_the_dataset(tmp_path: Path) -> None:
     from warehouse.serve.opened import OpenRelease
     from warehouse.serve.policy import DatasetRule, Policy

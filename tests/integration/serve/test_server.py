@@ -48,7 +48,7 @@ def token(home: Path) -> str:
 
 def test_serve_prints_its_address_answers_and_ends_by_ctrl_c_with_exit_code_0(folder: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "penstock", "serve", "--port", "0"],
+        [sys.executable, "-m", "penstock", "serve", "--port", "0", "--no-bi"],
         env=process_environment(PENSTOCK_HOME=str(folder), PYTHONPATH=str(ROOT)),
         cwd=folder,
         stdout=subprocess.PIPE,

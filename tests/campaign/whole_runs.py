@@ -2,16 +2,14 @@
 
 A run over three days of which two are published is killed while it brings in the third - the one whose weather has a
 row for the quarantine. Then: readers have the old version or the new one of everything, the ledger balances, and the
-same command without a fault ends as if nothing had happened. Each trial prints a JSON line.
+same command without a fault ends as if nothing had happened. Not of the default suite: ``make faults`` runs it by name.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +19,6 @@ import pytest
 
 import penstock
 from common.errors import UnknownName
-from common.fault_points import POINTS
 from lake.lake import checksum_of
 from lake.paths import TableId
 from lake.quarantine import quarantined
@@ -32,20 +29,15 @@ from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
 from penstock.run import run
 from penstock.status import lake_tables
-from tests.campaign.stages import STAGE_POINTS
 from tests.command_line import CommandLine
 from tests.forked import Process
-from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
-from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
-from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
-from tests.integration.penstock.test_killed_maintenance import TRIALS as maintenance_trials  # noqa: N811
-from tests.integration.warehouse.test_doors import TRIALS as door_trials  # noqa: N811
 from warehouse.releases import Releases
 
 START, MISSING, AFTER, END = "2013-02-11", "2013-02-12", "2013-02-13", "2013-02-14"
 COMMAND = ("run", "--from", START, "--to", END)
 WEATHER = TableId("raw", "stations__weather")
 
+Figures = Callable[..., None]
 Contents = dict[tuple[str, str], str]
 """Checksum by table and partition key; of warehouse tables by name and ``""``."""
 
@@ -178,8 +170,8 @@ def _warehouse(all_contents: Contents) -> Contents:
     return {part: checksum for part, checksum in all_contents.items() if not part[1]}
 
 
-def recover(world: World, releases: int, **trial: object) -> None:
-    """Run the same command again without a fault, check the end state, and print the trial."""
+def recover(world: World, releases: int, figures: Figures, **trial: object) -> None:
+    """Run the same command again without a fault, check the end state, and tell the trial."""
     left = orphans(world)
     orphan_bytes = sum(path.stat().st_size for path in left)
     began = time.monotonic()
@@ -188,32 +180,22 @@ def recover(world: World, releases: int, **trial: object) -> None:
     assert report.exit_code == 0
     assert_as_undisturbed(world, releases)
     assert set(orphans(world)) <= set(left), "the rerun leaves nothing of its own"
-    figures = {"recovery_s": round(seconds, 2), "orphan_bytes": orphan_bytes}
-    sys.stdout.write(json.dumps({**trial, **figures}) + "\n")
+    figures(**trial, recovery_s=round(seconds, 2), bytes_to_sweep=orphan_bytes)
 
 
-# -- kill -9 at every point ----------------------------------------------------------------------------------------
+# -- kill -9 at some points of a whole run; fault_01.py does it at all of them, step by step -------------------------
 
 TRIALS = [
     # Of the published state: planes, airlines, airports, then three days of flights, then one day of weather are read.
-    ("published", "ingest.extract.before_read", 1),
     ("published", "ingest.extract.before_read", 7),
-    ("published", "ingest.extract.after_chunk", 1),
     ("published", "ingest.extract.after_chunk", 6),
-    ("published", "ingest.extract.after_write", 1),
-    ("published", "ingest.extract.after_write", 7),
     # Commits: flights, quarantine of weather, weather, refined flights, refined weather.
     ("published", "lake.publish.before_commit", 1),
     ("published", "lake.publish.before_commit", 5),
-    ("published", "lake.publish.after_commit", 1),
     ("published", "lake.publish.after_commit", 2),
-    ("published", "refine.write.before_write", 1),
-    ("published", "refine.write.before_write", 2),
-    ("published", "refine.write.after_write", 1),
     ("published", "refine.write.after_write", 2),
     ("published", "lake.ops.before_commit", 1),  # by the build
     # Of the refined state only the build is missing.
-    ("refined", "warehouse.build.before_models", 1),
     ("refined", "warehouse.build.after_models", 1),
     ("refined", "warehouse.publish.before_swap", 1),
     ("refined", "warehouse.publish.after_swap", 1),
@@ -222,17 +204,9 @@ TRIALS = [
 ]
 
 
-def test_every_point_there_is_has_a_trial() -> None:
-    others = {
-        point for point, _ in (*versions_trials, *replay_trials, *incidents_trials, *door_trials, *maintenance_trials)
-    }
-    campaign = {point for points in STAGE_POINTS.values() for point in points}
-    assert {point for _, point, _ in TRIALS} | others | campaign == set(POINTS)
-
-
 @pytest.mark.parametrize(("state", "point", "occurrence"), TRIALS)
 def test_a_run_killed_at_a_point_leaves_old_or_new_and_its_rerun_ends_as_if_undisturbed(
-    world: World, state: str, point: str, occurrence: int
+    world: World, figures: Figures, state: str, point: str, occurrence: int
 ) -> None:
     world.restore(state)
     killed = replace(world.command, extra={"PENSTOCK_FAULT_POINT": f"{point}:{occurrence}"})
@@ -243,7 +217,7 @@ def test_a_run_killed_at_a_point_leaves_old_or_new_and_its_rerun_ends_as_if_undi
     before = {} if state == "unreleased" else _warehouse(world.old)
     expected = _warehouse(world.new) if swapped else before
     assert _warehouse(seen) == expected
-    recover(world, 1 if state == "unreleased" else 2, stage=point.partition(".")[0], point=f"{point}:{occurrence}")
+    recover(world, 1 if state == "unreleased" else 2, figures, stage="run", point=point, n=occurrence, action="kill")
 
 
 def test_a_point_that_is_reached_fewer_times_than_armed_for_does_not_kill(world: World) -> None:
@@ -254,7 +228,7 @@ def test_a_point_that_is_reached_fewer_times_than_armed_for_does_not_kill(world:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_killed_at_any_time_leaves_old_or_new_and_its_rerun_ends_as_if_undisturbed(
-    world: World, seed: int
+    world: World, figures: Figures, seed: int
 ) -> None:
     world.restore("published")
     process = world.command.start(*COMMAND)
@@ -263,7 +237,7 @@ def test_a_run_killed_at_any_time_leaves_old_or_new_and_its_rerun_ends_as_if_und
     process.kill()
     process.communicate()
     assert_old_or_new(world)
-    recover(world, 2, stage="random", seed=seed)
+    recover(world, 2, figures, stage="run", point="any time", action="kill", seed=seed)
 
 
 # -- being asked to stop -------------------------------------------------------------------------------------------
@@ -279,7 +253,7 @@ def test_a_run_killed_at_any_time_leaves_old_or_new_and_its_rerun_ends_as_if_und
     ids=["while ingesting", "while ingesting objects", "while models run"],
 )
 def test_a_run_that_is_asked_to_stop_tidies_up_and_exits_with_130(
-    world: World, number: signal.Signals, after: str, wait_s: float
+    world: World, figures: Figures, number: signal.Signals, after: str, wait_s: float
 ) -> None:
     world.restore("published")
     process = world.command.start(*COMMAND)
@@ -300,7 +274,7 @@ def test_a_run_that_is_asked_to_stop_tidies_up_and_exits_with_130(
     assert list(candidates.iterdir()) == []
     temporary = world.command.home / "tmp"
     assert [path.name for path in temporary.iterdir() if not path.name.startswith("dbt")] == []
-    recover(world, 2, stage=after, signal=number.name)
+    recover(world, 2, figures, stage="run", point=after, action=number.name)
 
 
 def _is_last(line: str) -> bool:

@@ -1,0 +1,78 @@
+"""Pictures of every page, light, dark and as narrow as a telephone: ``python -m tests.browser.screenshots FOLDER``.
+
+With a state folder behind it, that one is shown. Otherwise a day of flights is published first, with the embedded
+services.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from penstock import embedded
+from tests.browser.chromium import PATIENCE_MS, Visitor, browsing, chromium
+from tests.browser.site import PAGES, Site, fill, serving
+
+LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "phone-dark": ("dark", 390)}
+"""Name -> preference, and width in px."""
+
+DASHBOARDS = ("route_performance", "weather_effect", "platform_health")
+
+
+def take(site: Site, folder: Path) -> int:
+    """Every page in every look; how many pictures there are.
+
+    Side effects: PNG files in the folder.
+    """
+    program = chromium()
+    if program is None:
+        raise SystemExit("There is no Chromium on this machine.")
+    count = 0
+    with browsing(program) as browser:
+        for look, (scheme, width) in LOOKS.items():
+            visitor = Visitor.come(browser, site.address, scheme=scheme, width=width)
+            visitor.go("/login")
+            visitor.page().screenshot(path=folder / f"login-{look}.png", full_page=True)
+            visitor.sign_in(site.token("operator"))
+            for path in (*PAGES, "/quality/", "/docs/", *(f"/dashboards/{name}/" for name in DASHBOARDS)):
+                visitor.go(path)
+                if path.startswith("/dashboards/") and path != "/dashboards/":
+                    wait_for_charts(visitor.page())
+                name = re.sub(r"[^a-z0-9_.]+", "-", path.partition("?")[0].strip("/")) or "home"
+                found = "-found" if "?" in path else ""
+                visitor.page().screenshot(path=folder / f"{name}{found}-{look}.png", full_page=True)
+                count += 1
+            visitor.context.close()
+    return count
+
+
+def wait_for_charts(page: Page) -> None:
+    """Until a dashboard says which release it shows; its charts follow. It never ends to talk to its server."""
+    page.get_by_text(re.compile(r"Release r\d{6}")).first.wait_for(timeout=2 * PATIENCE_MS)
+
+
+def main() -> None:
+    """The command."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(sys.argv) > 2:
+        with serving(Path(sys.argv[2])) as site:
+            print(f"{take(site, folder)} pictures in {folder}")  # noqa: T201 - a command's answer
+        return
+    with tempfile.TemporaryDirectory(prefix="penstock-site-") as made:
+        home = Path(made)
+        home.chmod(0o711)
+        try:
+            fill(home)
+            with serving(home) as site:
+                print(f"{take(site, folder)} pictures in {folder}")  # noqa: T201 - as above
+        finally:
+            embedded.remove(home)
+
+
+if __name__ == "__main__":
+    main()

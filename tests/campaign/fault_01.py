@@ -1,0 +1,86 @@
+"""Fault 1: ``kill -9`` in each of eight stages, at every point for the first, second, ... time, and at any time.
+
+Beside the kills every point is made to fail in the four ways in which a call can: a retryable and a terminal error, a
+lost reply, a full disk. Then: readers have seen old or new only; the same step once more ends as if nothing had
+happened, every row by its key; after a sweep nothing is left.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from tests.campaign.campaign import Campaign
+from tests.campaign.crash import Crashes, Passed
+from tests.campaign.stages import STAGES, STATES, Stage
+from tests.campaign.state import World
+from tests.campaign.trial import Trial
+
+PARTS = tuple(stage.name for stage in STAGES)
+FAILURES = ("retryable", "terminal", "lost-reply", "disk-full")
+TRIALS, QUICK = 300, 4
+"""Kills of a stage, those at its points included."""
+
+_MOST = 50
+"""How often a point is passed by one step, at most: an end to counting."""
+
+
+def trials(campaign: Campaign) -> Iterator[Trial]:
+    """The trials of one stage, or of all."""
+    stages = [stage for stage in STAGES if campaign.part in {"", stage.name}]
+    last = max(STATES.index(stage.state) for stage in stages) + 1
+    world = World.make(campaign.folder, campaign.services.connections, upto=STATES[last])
+    for stage in stages:
+        yield from _of_stage(campaign, world, stage)
+
+
+def _of_stage(campaign: Campaign, world: World, stage: Stage) -> Iterator[Trial]:
+    crashes = Crashes(world, stage)
+    passed = crashes.passed()
+    made = 0
+    for trial in _at_points(campaign, crashes):
+        made += trial.action == "kill"
+        yield trial
+    yield from at_any_time(crashes, passed, campaign.seeds(whole=TRIALS, quick=QUICK)[made:])
+
+
+def _at_points(campaign: Campaign, crashes: Crashes) -> Iterator[Trial]:
+    """Kills at every point for every time it is passed; of a quick campaign at one of them."""
+    points = list(crashes.stage.points)
+    if campaign.quick:
+        points = [campaign.random(campaign.seed).choice(points)]
+    for point in points:
+        for n in range(1, _MOST):
+            trial = crashes.trial(f"{point}:{n}", point=point, n=n, action="kill", seed=campaign.seed)
+            if trial is None and n == 1:
+                trial = Trial("1", stage=crashes.stage.name, point=point, n=n, error="the point was not reached")
+            if trial is None:
+                break
+            yield trial
+            if campaign.quick:
+                break
+        for action in FAILURES[: 1 if campaign.quick else None]:
+            disturbed = crashes.trial(f"{point}:1:{action}", point=point, n=1, action=action, seed=campaign.seed)
+            if disturbed is not None:
+                yield disturbed
+
+
+def at_any_time(crashes: Crashes, passed: list[Passed], seeds: range) -> Iterator[Trial]:
+    """Kills at a time between the points where the stage begins and ends."""
+    stage = crashes.stage
+    lasts_s = _lasts_s(stage, passed)
+    for seed in seeds:
+        after_s = max(0.0005, random.Random(f"{stage.name}/{seed}").uniform(0.0, lasts_s))
+        while True:
+            armed = f"{stage.opens}:1:kill={after_s:.4f}"
+            trial = crashes.trial(armed, point="any time", action="kill", seed=seed)
+            if trial is not None:
+                yield trial
+                break
+            after_s /= 2  # it was done sooner than when it was measured
+
+
+def _lasts_s(stage: Stage, passed: list[Passed]) -> float:
+    begins = next(each.at_s for each in passed if each.point == stage.opens)
+    ends = [each.at_s for each in passed if each.point == stage.closes and each.at_s > begins]
+    return (ends[-1] if ends else passed[-1].at_s) - begins

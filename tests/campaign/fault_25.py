@@ -1,0 +1,23 @@
+"""Fault 25: a backfill during a scheduled run, in every order, while the source goes on; policies are its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.campaign.campaign import Campaign
+from tests.campaign.trial import Trial
+from tests.oracle.enumerated import enumerated
+
+PARTS = ("plain", "marks", "moves")
+CASES = (
+    "ingest, a newer version, and ingest",
+    "ingest and backfill of another day",
+    "replay and ingest of another day",
+    "ingest and reconcile",
+    "history and ingest",
+)
+
+
+def trials(campaign: Campaign) -> Iterator[Trial]:
+    """One trial for each order of each case."""
+    yield from enumerated(campaign, "25", CASES)
