@@ -10,6 +10,7 @@ PROVE_DAYS ?= 360
 CELERY_DAYS ?= 14
 MOVES ?= 1000
 COMMIT ?= HEAD
+SOAK_DAYS ?= 1000
 FOLDER ?= screenshots
 FAULTS ?=
 JOBS ?= 2
@@ -17,7 +18,7 @@ SEED ?= 1
 LIMIT_S ?= 0
 
 .PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
-	prove-celery prove-readers bench \
+	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
@@ -81,6 +82,9 @@ prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 pu
 
 screenshots: $(INSTALLED) ## A picture of every page, light, dark and as narrow as a telephone (FOLDER=screenshots)
 	@$(BIN)/python -m tests.browser.screenshots $(FOLDER)
+
+soak: $(INSTALLED) ## 1,000 simulated days in one process, and what grows meanwhile (SOAK_DAYS=1000; half an hour)
+	@$(BIN)/python -m benchmarks.soak --days $(SOAK_DAYS) $(if $(SVG),--svg $(SVG))
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

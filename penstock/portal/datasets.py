@@ -96,7 +96,6 @@ class Datasets:
             self._portal.door.get(session, f"{path}/lineage", of_release),
             loop.run_in_executor(None, self._history, dataset),
         )
-        lineage["downstream"] = self._known(session, lineage["downstream"])
         around = [*lineage["upstream"], *lineage["downstream"]]
         lineage["has_picture"] = await loop.run_in_executor(None, self._portal.lineage.are_told, name, around)
         next_page = (
@@ -143,7 +142,7 @@ class Datasets:
         session, name = self._portal.session(request), request.path_params["name"]
         of_release = [("release", await self._release(request, session))]
         lineage = await self._portal.door.get(session, f"/v1/datasets/{name}/lineage", of_release)
-        around = [*lineage["upstream"], *self._known(session, lineage["downstream"])]
+        around = [*lineage["upstream"], *lineage["downstream"]]
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(None, self._portal.lineage.are_told, lineage["dataset"], around):
             raise Problem("not_found", "There is no picture of this dataset's lineage.", remedy="read the list")
@@ -168,11 +167,6 @@ class Datasets:
             found = await self._portal.door.get(session, f"/v1/releases/{wanted}")
             return str(found["id"])
         return self._portal.service.follower.current().id
-
-    def _known(self, session: Session, tables: list[str]) -> list[str]:
-        """Of tables made from a dataset, those that are datasets of the role."""
-        shown = self._portal.service.follower.current().shown(session.principal.role)
-        return [each for each in tables if each.removeprefix("warehouse.") in shown]
 
     def _history(self, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Verdict and rows of a dataset, as the role sees it, in each release that is kept, the newest first."""

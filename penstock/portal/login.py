@@ -126,7 +126,6 @@ class Login:
             form_token=sessions.form_token(form_id),
             onward=onward,
             problem=problem,
-            providers=[],
         )
         answer.set_cookie(_FORM_COOKIE, cookie, httponly=True, samesite="lax", secure=request.url.scheme == "https")
         return answer

@@ -154,7 +154,7 @@ def _catalog(app: FastAPI, follower: Follower, facts: Facts, threads: Threads) -
         """What a dataset is made of, and what is made of it."""
         asked = asked_of(request)
         shown = asked.release.dataset(asked.who.role, name)
-        return lineage_entry(shown, await known(shown.name))
+        return lineage_entry(shown.name, await known(shown.name), asked.release.shown(asked.who.role))
 
 
 def _sql(app: FastAPI, follower: Follower, sandbox: Sandbox | None, threads: Threads) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from warehouse.releases import Release
@@ -41,9 +41,14 @@ def dataset_entry(opened: OpenRelease, shown: Shown, facts: DatasetFacts) -> dic
     }
 
 
-def lineage_entry(shown: Shown, facts: DatasetFacts) -> dict[str, Any]:
-    """What a dataset is made of and goes into, by table."""
-    return {"dataset": shown.name, "upstream": list(facts.upstream), "downstream": list(facts.downstream)}
+def lineage_entry(name: str, facts: DatasetFacts, role_sees: Collection[str]) -> dict[str, Any]:
+    """What a dataset is made of and goes into, by table; of the warehouse's own only those that the role may see."""
+
+    def seen(tables: Iterable[str]) -> list[str]:
+        own = {each: each.removeprefix("warehouse.") for each in tables}
+        return [each for each, dataset in own.items() if "." in dataset or dataset in role_sees]
+
+    return {"dataset": name, "upstream": seen(facts.upstream), "downstream": seen(facts.downstream)}
 
 
 def release_entry(release: Release, shown: Mapping[str, Shown]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from strawberry.schema.config import StrawberryConfig
 from warehouse.metrics_layer import metrics
 from warehouse.metrics_layer import question as metric_question
 from warehouse.serve.answers import Found, Threads, find
-from warehouse.serve.catalog import dataset_entry, difference, release_entry
+from warehouse.serve.catalog import dataset_entry, difference, lineage_entry, release_entry
 from warehouse.serve.facts import DatasetFacts, Facts
 from warehouse.serve.gate import Asked
 from warehouse.serve.graphql_types import (
@@ -120,8 +120,9 @@ class Dataset:
     @strawberry.field
     async def lineage(self, info: Info) -> Lineage:
         """What it is made of, and what is made of it."""
-        facts = await info.context.known(self.name)
-        return Lineage(upstream=list(facts.upstream), downstream=list(facts.downstream))
+        asked = info.context.asked
+        found = lineage_entry(self.name, await info.context.known(self.name), asked.release.shown(asked.who.role))
+        return Lineage(upstream=found["upstream"], downstream=found["downstream"])
 
     @strawberry.field
     async def freshness(self, info: Info) -> Freshness:

@@ -84,7 +84,8 @@ class Told:
 
     def dataset(self, name: str) -> DatasetFacts:
         """Facts on any dataset."""
-        return DatasetFacts(("ada@example.com",), (f"refined.{name}",), ("mart",), {"published": 2}, "2013-01-02")
+        downstream = ("warehouse.flights", "warehouse.no_such", "mart", "refined.other")
+        return DatasetFacts(("ada@example.com",), (f"refined.{name}",), downstream, {"published": 2}, "2013-01-02")
 
 
 def publish(warehouse: Path, number: int, *, big_rows: int = 0) -> Release:
