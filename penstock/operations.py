@@ -7,14 +7,14 @@ server that answers others is no place for hours of work, and where it ends so w
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
 from common.settings import Settings
+from penstock.kept import Kept
 from warehouse.serve.problems import Problem
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ ROLLBACK_WAIT_S = 5.0
 """How long a rollback by HTTP waits for a build, in s."""
 
 Document = dict[str, Any]
-_Value = TypeVar("_Value")
 
 
 class PipelineOperations:
@@ -46,9 +45,7 @@ class PipelineOperations:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._kept: dict[str, tuple[float, Any]] = {}
+        self._kept = Kept(KEPT_S, clock)
 
     @cached_property
     def _pipeline(self) -> Pipeline:
@@ -66,13 +63,13 @@ class PipelineOperations:
         """See :func:`penstock.runs.runs`; at most :data:`KEPT_S` old."""
         from penstock.runs import runs
 
-        return self._keep("runs", lambda: runs(self._pipeline))
+        return self._kept.get("runs", lambda: runs(self._pipeline))
 
     def quarantine(self) -> list[Document]:
         """See :func:`penstock.status.quarantine_counts`; at most :data:`KEPT_S` old."""
         from penstock.status import quarantine_counts
 
-        return self._keep("quarantine", lambda: quarantine_counts(self._pipeline))
+        return self._kept.get("quarantine", lambda: quarantine_counts(self._pipeline))
 
     def quarantined_rows(self, table: str, limit: int) -> list[Document]:
         """Rows of a table that wait, as they came.
@@ -84,7 +81,7 @@ class PipelineOperations:
         from lake.quarantine import quarantined
         from penstock.status import known_table
 
-        with self._guard:
+        with self._kept.guard:
             found = known_table(self._pipeline, TableId.parse(table))
             rows = quarantined(self._pipeline.lake, found, limit=limit).to_pylist()
         return [{**row, **{name: _iso(row[name]) for name in ("quarantined_at", "discarded_at")}} for row in rows]
@@ -94,7 +91,7 @@ class PipelineOperations:
         from penstock.incident import gravest_first
         from penstock.incidents import incidents_of
 
-        return self._keep(
+        return self._kept.get(
             "incidents", lambda: [_incident(each) for each in gravest_first(incidents_of(self._pipeline.lake))]
         )
 
@@ -151,15 +148,6 @@ class PipelineOperations:
                 remedy="start one with 'penstock up', set the connection 'airflow', or run 'penstock backfill run'",
             )
         return api
-
-    def _keep(self, key: str, make: Callable[[], _Value]) -> _Value:
-        with self._guard:
-            made_at, value = self._kept.get(key, (float("-inf"), None))
-            if self._clock() - made_at >= KEPT_S:
-                value = make()
-                self._kept[key] = (self._clock(), value)
-            found: _Value = value
-            return found
 
 
 def _wish(given: Mapping[str, Any]) -> Wish:

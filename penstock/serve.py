@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import SettingsError, UsageError
 from common.settings import Settings
+from penstock.kept import Kept
 from warehouse.serve.facts import DatasetFacts
 from warehouse.serve.keys import Issuer
 from warehouse.serve.sandbox import Limits
@@ -80,9 +80,7 @@ class PipelineFacts:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._clock = clock
-        self._guard = threading.Lock()
-        self._kept: dict[str, tuple[float, Any]] = {}
+        self._kept = Kept(FACTS_S, clock)
 
     @cached_property
     def _pipeline(self) -> Pipeline:
@@ -92,16 +90,8 @@ class PipelineFacts:
 
     def dataset(self, name: str) -> DatasetFacts:
         """Facts on a dataset of the release, at most :data:`FACTS_S` old."""
-        found: DatasetFacts = self._keep(f"dataset {name}", lambda: self._dataset(name))
+        found: DatasetFacts = self._kept.get(f"dataset {name}", lambda: self._dataset(name))
         return found
-
-    def _keep(self, key: str, make: Callable[[], Any]) -> Any:
-        with self._guard:
-            made_at, value = self._kept.get(key, (float("-inf"), None))
-            if self._clock() - made_at >= FACTS_S:
-                value = make()
-                self._kept[key] = (self._clock(), value)
-            return value
 
     def _dataset(self, name: str) -> DatasetFacts:
         from penstock.facts import FACTS
@@ -127,9 +117,7 @@ class PipelineFacts:
     def _lineage(self, name: str) -> tuple[list[str], list[str]]:
         from penstock.lineage import read_graph
 
-        if "lineage" not in self._kept or self._clock() - self._kept["lineage"][0] >= FACTS_S:
-            self._kept["lineage"] = (self._clock(), read_graph(self._settings.home / "lineage"))
-        graph: Graph = self._kept["lineage"][1]
+        graph: Graph = self._kept.get("lineage", lambda: read_graph(self._settings.home / "lineage"))
         table = next((each for each in (name, f"warehouse.{name}") if each in graph.tables), None)
         if table is None:
             return [], []

@@ -131,3 +131,14 @@ def airflow_address(settings: Settings) -> str:
         return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "") + url.path
     scheduler = Scheduler(settings.home)
     return scheduler.url if scheduler.was_started() else ""
+
+
+class Pages:
+    """Routes of one part of the portal.
+
+    Args:
+        portal: what pages are made from.
+    """
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal

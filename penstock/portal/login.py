@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from penstock.portal.base import Portal
+from penstock.portal.base import Pages
 from penstock.portal.forms import read_form
 from warehouse.serve.problems import Problem
 from warehouse.serve.query_log import Entry, now
@@ -26,15 +26,8 @@ COOKIE = "penstock_session"
 _FORM_COOKIE = "penstock_form"
 
 
-class Login:
-    """Pages for people without a session.
-
-    Args:
-        portal: what pages are made from.
-    """
-
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
+class Login(Pages):
+    """Pages for people without a session."""
 
     def routes(self) -> list[Route]:
         """Its routes."""

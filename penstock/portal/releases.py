@@ -8,20 +8,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from penstock.portal.base import Portal
+from penstock.portal.base import Pages
 from penstock.portal.sessions import Session
 from warehouse.serve.problems import Problem
 
 
-class Releases:
-    """Routes of releases.
-
-    Args:
-        portal: what pages are made from.
-    """
-
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
+class Releases(Pages):
+    """Routes of releases."""
 
     def routes(self) -> list[Route]:
         """Its routes."""

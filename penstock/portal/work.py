@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from penstock.portal.base import Portal
+from penstock.portal.base import Pages
 from warehouse.serve.problems import Problem
 
 LISTED = 200
@@ -19,15 +19,8 @@ ROWS = 50
 """Most rows in quarantine of a page."""
 
 
-class Work:
-    """Routes of runs, quarantine and incidents.
-
-    Args:
-        portal: what pages are made from.
-    """
-
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
+class Work(Pages):
+    """Routes of runs, quarantine and incidents."""
 
     def routes(self) -> list[Route]:
         """Its routes."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import SecretStr
@@ -23,19 +23,7 @@ from tests.integration.lake.lakes import TABLE, Bench, Row, new_lake
 from tests.integration.warehouse.test_stored_releases import Store
 from warehouse.releases import Releases
 
-ALL: tuple[Operation, ...] = (
-    "get",
-    "head",
-    "put",
-    "delete",
-    "list",
-    "delete_many",
-    "begin_upload",
-    "put_part",
-    "complete",
-    "abort",
-    "list_uploads",
-)
+ALL: tuple[Operation, ...] = get_args(Operation)
 OLD: list[Row] = [(7, "old")]
 NEW: list[Row] = [(1, "a"), (2, None)]
 """Rows of the one partition before and after; a third row goes to quarantine."""
