@@ -39,13 +39,12 @@ def enumerated(campaign: Campaign, fault: str, names: Sequence[str]) -> Iterator
 def _tried(bench: Bench, fault: str, name: str, seed: int, number: int, order: list[int]) -> Trial:
     case = next(each for each in CASES if each.name == name)
     began, error = time.monotonic(), ""
-    bench.restore()
-    with ReaderLoop(bench.world.home / "warehouse", FACT) as reader:
-        try:
-            trial(bench, case, order)
-        except AssertionError as found:
-            error = f"no serial order ends so: {found}"[:500]
-        legal = [*bench.model.seen()["releases"], bench.model.fact(), *bench.world.seen()["releases"]]
+    reader = ReaderLoop(bench.world.home / "warehouse", FACT)
+    try:
+        trial(bench, case, order, reader=reader)
+    except AssertionError as found:
+        error = f"no serial order ends so: {found}"[:500]
+    legal = [*bench.model.seen()["releases"], bench.model.fact(), *bench.world.seen()["releases"]]
     expected = 0 if not error else None
     return Trial(
         fault,

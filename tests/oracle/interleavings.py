@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.oracle import operations as ops
 from tests.oracle.machine import run_at_once
@@ -168,7 +170,12 @@ def sampled(actors: int, stops: int, seed: int, orders: int) -> Iterator[list[in
 
 
 def trial(
-    bench: Bench, case: Case, order: list[int], *, wanted: Callable[[str], bool] = lambda _stop: True
+    bench: Bench,
+    case: Case,
+    order: list[int],
+    *,
+    wanted: Callable[[str], bool] = lambda _stop: True,
+    reader: AbstractContextManager[Any] | None = None,
 ) -> list[Actor]:
     """One interleaving; the actors as they ended.
 
@@ -177,19 +184,23 @@ def trial(
         case: who.
         order: see :class:`tests.oracle.scheduler.Scheduler`.
         wanted: the same.
+        reader: reads meanwhile; not while the world is put back, which no reader is promised anything of.
 
     Raises:
         AssertionError: no serial order ends so, or something contradicts itself.
     """
     bench.restore()
     actors: list[Actor] = []
-    run_at_once(bench.world, bench.model, list(case.actors(bench.model)), order, wanted=wanted, actors=actors)
+    with reader or nullcontext():
+        run_at_once(bench.world, bench.model, list(case.actors(bench.model)), order, wanted=wanted, actors=actors)
     problems = bench.world.problems()
     assert problems == [], "; ".join(problems)
     return actors
 
 
-def interrupt(bench: Bench, name: str, stop: str, nth: int = 1) -> list[Actor]:
+def interrupt(
+    bench: Bench, name: str, stop: str, nth: int = 1, *, reader: AbstractContextManager[Any] | None = None
+) -> list[Actor]:
     """Run a case whose first actor is interrupted when it comes to a stop for the n-th time."""
     case = next(each for each in CASES if each.name == name)
     reached = 0
@@ -199,6 +210,6 @@ def interrupt(bench: Bench, name: str, stop: str, nth: int = 1) -> list[Actor]:
         reached += at == stop
         return at == stop and reached == nth
 
-    actors = trial(bench, case, list(range(len(case.actors(bench.model)))), wanted=wanted)
+    actors = trial(bench, case, list(range(len(case.actors(bench.model)))), wanted=wanted, reader=reader)
     assert actors[0].trace[:1] == [stop], f"{name}: {stop} was reached fewer than {nth} times"
     return actors

@@ -44,9 +44,9 @@ def test_a_publisher_whose_lease_has_expired_takes_no_release_from_who_came_afte
         ("publish and publish", "warehouse.publish.before_swap"),
         ("publish and rollback", "warehouse.publish.after_swap"),
     ):
-        with ReaderLoop(bench.world.home / "warehouse", FACT) as reader:
-            actors = interrupt(bench, name, stop)
-            legal = [*bench.model.seen()["releases"], bench.model.fact()]
+        reader = ReaderLoop(bench.world.home / "warehouse", FACT)
+        actors = interrupt(bench, name, stop, reader=reader)
+        legal = [*bench.model.seen()["releases"], bench.model.fact()]
         assert (reader.partial_reads(legal), reader.failures) == (0, []), name
         outcomes = [actor.outcome for actor in actors if actor.error is None]
         assert any(outcomes), f"{name}: nobody won"
