@@ -96,6 +96,7 @@ class Datasets:
             self._portal.door.get(session, f"{path}/lineage", of_release),
             loop.run_in_executor(None, self._history, dataset),
         )
+        lineage["downstream"] = self._known(session, lineage["downstream"])
         around = [*lineage["upstream"], *lineage["downstream"]]
         lineage["has_picture"] = await loop.run_in_executor(None, self._portal.lineage.are_told, name, around)
         next_page = (
@@ -167,6 +168,11 @@ class Datasets:
             found = await self._portal.door.get(session, f"/v1/releases/{wanted}")
             return str(found["id"])
         return self._portal.service.follower.current().id
+
+    def _known(self, session: Session, tables: list[str]) -> list[str]:
+        """Of tables made from a dataset, those that its links lead to: datasets of the current release."""
+        shown = self._portal.service.follower.current().shown(session.principal.role)
+        return [each for each in tables if each.removeprefix("warehouse.") in shown]
 
     def _history(self, dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Verdict and rows of a dataset, as the role sees it, in each release that is kept, the newest first."""

@@ -15,7 +15,8 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
     (
         "NaN in a float column of a file whose statistics leave it out passed rules such as 'between', and was served.",
         "Such rows are rejected.",
-        "tests/property/test_poisoned_batches.py::test_exactly_the_poisoned_rows_are_rejected_for_exactly_what_is_wrong",
+        "tests/property/test_poisoned_batches.py::"
+        "test_exactly_the_poisoned_rows_are_rejected_for_exactly_what_is_wrong",
     ),
     (
         "A negative zero could come out of the lake as zero: DuckDB's Parquet writer takes both for one entry.",
@@ -31,11 +32,116 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
     (
         "An extract of objects that was killed left files in the state folder, and nothing said so.",
         "The next run says that it starts over, and removes them.",
-        "tests/integration/ingestion/test_starting_over.py::test_objects_whose_extract_was_killed_start_over_and_say_so_once",
+        "tests/integration/ingestion/test_starting_over.py::"
+        "test_objects_whose_extract_was_killed_start_over_and_say_so_once",
     ),
     (
         "After a hard kill the embedded S3 server listed objects whose bytes it could not hand out yet.",
         "It counts as started only when what lies in it can be read.",
         "tests/integration/test_embedded_services.py",
+    ),
+    (
+        "Of two ingests of one interval the last to commit won, even if it had read the source first: "
+        "older rows replaced newer ones.",
+        "An interval that was overtaken is read again.",
+        "tests/oracle/test_interleavings.py::test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other",
+    ),
+    (
+        "A replay that had reported success was undone by an ingest that had begun before it.",
+        "The same; what was repaired is taken in when the batch is committed.",
+        "tests/oracle/test_interleavings.py::test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other",
+    ),
+    (
+        "A replay that lost a race withdrew the receipt of its own attempt, which had landed.",
+        "The attempt that landed is spared.",
+        "tests/oracle/test_interleavings.py::test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other",
+    ),
+    (
+        "A refine beside an ingest was refused as if Penstock had miscounted: raw rows and their "
+        "account were read at different moments.",
+        "Each raw table is read as of one snapshot.",
+        "tests/oracle/test_interleavings.py::test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other",
+    ),
+    (
+        "A slow refine put older refined rows back.",
+        "It is checked as an ingest is, and made again.",
+        "tests/oracle/test_interleavings.py::test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other",
+    ),
+    (
+        "A publisher that woke after its lease had ended retired the release that had just been rolled back to.",
+        "Retention and the choice of a rollback are fenced too.",
+        "tests/oracle/test_interleavings.py::"
+        "test_a_publisher_whose_lease_has_expired_takes_no_release_from_who_came_after_it",
+    ),
+    (
+        "A builder that had lost its lease ended in a bare error of DuckDB.",
+        "It is told as a conflict that another build has won.",
+        "tests/oracle/test_interleavings.py::"
+        "test_a_publisher_whose_lease_has_expired_takes_no_release_from_who_came_after_it",
+    ),
+    (
+        "Deletions were told as marked whose partition another run had published since.",
+        "Source and lake are compared again, and what was marked is counted.",
+        "tests/integration/ingestion/test_row_versions.py::"
+        "test_a_run_that_was_overtaken_looks_again_and_marks_what_the_source_does_not_have_then",
+    ),
+    (
+        "Iceberg metadata that are missing or torn came out as FileNotFoundError or ValueError.",
+        "The error names table, file and remedy.",
+        "tests/integration/lake/test_damaged_files.py::"
+        "test_metadata_that_is_lost_or_torn_is_told_with_table_file_and_remedy",
+    ),
+    (
+        "Three fifths of single flipped bits in a lake file were read as other rows in silence: "
+        "DuckDB's Parquet pages have no checksum.",
+        "Receipts hold a proof of the rows, compared before they are refined and built.",
+        "tests/integration/lake/test_proof.py::"
+        "test_a_flipped_bit_of_a_published_file_is_refused_wherever_it_changes_a_row",
+    ),
+    (
+        "A full disk was told as a store that may answer later, as an unknown outcome, or by a traceback.",
+        "`DiskFull` with path and bytes.",
+        "tests/integration/lake/test_full_disk.py::"
+        "test_a_full_disk_publishes_nothing_and_the_same_batch_passes_when_there_is_room",
+    ),
+    (
+        "Half a copy of the last release kept a full disk full.",
+        "It is removed.",
+        "tests/integration/warehouse/test_full_disk.py::"
+        "test_half_a_copy_of_the_last_release_does_not_keep_the_disk_full",
+    ),
+    (
+        "A candidate that found no room for the pointer could not be published any more.",
+        "It stays a candidate.",
+        "tests/integration/warehouse/test_full_disk.py::"
+        "test_a_candidate_whose_publish_finds_no_room_stays_one_and_is_published_when_there_is",
+    ),
+    (
+        "A move of the pointer could be written in part.",
+        "It is taken back and told.",
+        "tests/integration/warehouse/test_full_disk.py::test_a_move_that_is_written_in_part_is_taken_back_and_told",
+    ),
+    (
+        "A MySQL server that fell silent in the middle of an answer was waited for without end.",
+        "The connection is severed after the statement's time.",
+        "tests/integration/ingestion/test_mysql_network.py::"
+        "test_a_connection_that_breaks_or_says_nothing_more_is_given_up_and_leaves_nothing",
+    ),
+    (
+        "A process that made a pipeline for each day kept all of them: 15 MB, two threads and a file more each day.",
+        "A pipeline is freed with its run. Found by the soak.",
+        "tests/unit/penstock/test_pipeline_lifetime.py::"
+        "test_a_pipeline_that_knows_suites_and_digests_is_freed_with_its_lake",
+    ),
+    (
+        "A dataset's lineage named datasets that the role may not see.",
+        "They are left out.",
+        "tests/integration/serve/test_roles.py::test_a_role_sees_its_columns_of_its_datasets_by_every_door",
+    ),
+    (
+        "A release that was dropped from the cache while a process for guarded SQL was started on it ended the "
+        "statements of others, which were told that they had taken too much memory.",
+        "Only the start fails.",
+        "tests/security/test_sandbox.py::test_a_release_that_is_gone_ends_no_statement_on_another_one",
     ),
 )

@@ -33,7 +33,7 @@ make faults                    # all of it: kills at every step of eight stages,
 make faults FAULTS=1,24        # some faults
 make faults JOBS=1 SEED=7      # one process at a time; other random times
 make faults LIMIT_S=240        # at most so many seconds for each fault, and for each stage of the first
-make faults-quick              # a sample of every fault, as in continuous integration (5 minutes)
+make faults-quick              # a sample of every fault (5 minutes)
 ```
 
 An interrupted campaign goes on where it was: a job that has ended for this commit and seed is not run again

@@ -175,6 +175,20 @@ def test_neighbours_of_a_hog_are_answered_while_it_runs(release: Release) -> Non
         sandbox.close()
 
 
+def test_a_release_that_is_gone_ends_no_statement_on_another_one(release: Release, tmp_path: Path) -> None:
+    sandbox = Sandbox(Limits(wall_s=2.0, cpu_s=60, memory_mb=256, running=2), warm=1)
+    try:
+        sandbox.warm_up(release.folder)
+        with ThreadPoolExecutor(1) as thread:
+            hog = thread.submit(outcome, sandbox, release, "select sum(hash(range)) from range(1000000000000)")
+            while not hog.done():
+                with pytest.raises(Problem, match="could be started"):
+                    sandbox.warm_up(tmp_path / "gone")
+            assert hog.result()[0] == "sql_too_slow"
+    finally:
+        sandbox.close()
+
+
 def test_more_than_may_wait_are_sent_away_and_told_to_come_again(release: Release) -> None:
     sandbox = Sandbox(Limits(wall_s=1.0, cpu_s=2, running=1, waiting=1, wait_s=5.0), warm=1)
     try:

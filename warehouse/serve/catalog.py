@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from warehouse.releases import Release
@@ -43,12 +43,12 @@ def dataset_entry(opened: OpenRelease, shown: Shown, facts: DatasetFacts) -> dic
 
 def lineage_entry(name: str, facts: DatasetFacts, role_sees: Collection[str]) -> dict[str, Any]:
     """What a dataset is made of and goes into, by table; of the warehouse's own only those that the role may see."""
-
-    def seen(tables: Iterable[str]) -> list[str]:
-        own = {each: each.removeprefix("warehouse.") for each in tables}
-        return [each for each, dataset in own.items() if "." in dataset or dataset in role_sees]
-
-    return {"dataset": name, "upstream": seen(facts.upstream), "downstream": seen(facts.downstream)}
+    own = {each: each.removeprefix("warehouse.") for each in (*facts.upstream, *facts.downstream)}
+    return {
+        "dataset": name,
+        "upstream": [each for each in facts.upstream if "." in own[each] or own[each] in role_sees],
+        "downstream": [each for each in facts.downstream if own[each] in role_sees],
+    }
 
 
 def release_entry(release: Release, shown: Mapping[str, Shown]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse.releases import DATABASE
 from warehouse.serve import frames
 from warehouse.serve.formats import Format
 from warehouse.serve.problems import Problem
@@ -161,7 +162,7 @@ class Sandbox:
                 return self._answer(worker, statement)
             finally:
                 worker.kill()
-                threading.Thread(target=self.warm_up, args=(folder,), daemon=True).start()
+                threading.Thread(target=self._warm_up_again, args=(folder,), daemon=True).start()
 
     @contextlib.contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -277,6 +278,10 @@ class Sandbox:
                     continue
             worker.kill()
 
+    def _warm_up_again(self, folder: Path) -> None:
+        with contextlib.suppress(Problem):  # the next statement is told, if it cannot be run either
+            self.warm_up(folder)
+
     def _take(self, folder: Path) -> _Worker:
         with self._guard:
             mine = [worker for worker in self._warm if worker.folder == folder]
@@ -304,6 +309,8 @@ class Sandbox:
             except OSError:
                 pass  # the template is gone: the next attempt starts another one
             ours.close()
+            if not (folder / DATABASE).exists():
+                break  # nothing is wrong with the template, and to end it would end the statements that run now
             with self._guard:
                 if asked is self._control:
                     self._end_template()

@@ -84,7 +84,7 @@ class Told:
 
     def dataset(self, name: str) -> DatasetFacts:
         """Facts on any dataset."""
-        downstream = ("warehouse.flights", "warehouse.no_such", "mart", "refined.other")
+        downstream = ("warehouse.flights", "warehouse.no_such", "mart")
         return DatasetFacts(("ada@example.com",), (f"refined.{name}",), downstream, {"published": 2}, "2013-01-02")
 
 
