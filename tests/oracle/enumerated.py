@@ -16,15 +16,16 @@ def enumerated(campaign: Campaign, fault: str, names: Sequence[str]) -> Iterator
     """Every order in which the first actor is interrupted once, and some that are drawn; quick: a few of each case.
 
     Args:
-        campaign: its part is the policy of the table whose rows change.
+        campaign: its part is the policy of the table whose rows change; the plain one if it has none.
         fault: number of the fault.
         names: names of the cases.
     """
     seeds = campaign.seeds(whole=10, quick=1)
+    policy = campaign.part or "plain"
     with opened_world(campaign.services, campaign.folder) as world:
         bench = Bench(world)
-        bench.begin(campaign.part, prepare)
-        for case in (each for each in CASES if each.name in names and campaign.part in each.policies):
+        bench.begin(policy, prepare)
+        for case in (each for each in CASES if each.name in names and policy in each.policies):
             count = len(case.actors(bench.model))
             alone = [index for index in range(count) for _ in range(TO_THE_END)]
             stops = len(trial(bench, case, alone)[0].trace)
