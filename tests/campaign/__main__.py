@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -150,16 +149,10 @@ def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
 
 
 def tests_of(fault: Fault, plan: Plan) -> list[str]:
-    """The tests elsewhere that prove a fault; of a quick campaign one of them, unless the fault has trials of its own.
-
-    ``make test`` runs all of them anyway; whole runs take minutes and are left to the whole campaign.
-    """
+    """The tests elsewhere that prove a fault; of a quick campaign its sample: ``make test`` runs all of them anyway."""
     if not plan.quick:
         return list(fault.tests)
-    single = [node for node in fault.tests if "::" in node and "whole_runs" not in node] or list(fault.tests)
-    if parts_of(fault.number, quick=True) or not single:
-        return []
-    return [random.Random(f"{fault.number}/{plan.seed}").choice(single)]
+    return [fault.sample] if fault.sample else []
 
 
 def commit_of_tree() -> str:

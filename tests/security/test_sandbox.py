@@ -182,12 +182,12 @@ def test_a_statement_that_takes_too_much_is_ended_and_told_why(
 
 @contextmanager
 def largest_rss() -> Iterator[list[int]]:
-    """Resident memory of workers, in bytes, looked at all the while."""
+    """Resident memory of workers, in bytes, five times a second: a look goes through all processes there are."""
     seen: list[int] = []
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.2):
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     seen.append(process.memory_info().rss)
