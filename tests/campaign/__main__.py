@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +144,7 @@ def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
     if nodes:
         numbers = ",".join(fault.number for fault in faults)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.campaign.plugin"]
-        command += ["--faults", numbers, "--trials-to", str(folder), *nodes]
+        command += ["--faults", numbers, "--trials-to", str(folder), "--limit-s", str(plan.limit_s), *nodes]
         found.insert(0, Job(folder, "tests", command, [trials_file(folder, fault.number) for fault in faults]))
     return found
 
@@ -220,6 +221,7 @@ def main() -> None:
     if given.again:
         for done in folder.glob("*.done.json"):
             done.unlink()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # jobs are stopped on the way out
     plan = Plan(commit_of_tree(), given.seed, given.quick, given.limit_s)
     whole = run(jobs_of(folder, faults, plan), given.jobs, plan)
     raise SystemExit(0 if whole else 1)

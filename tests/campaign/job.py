@@ -10,7 +10,7 @@ import importlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ def parts_of(number: str, *, quick: bool) -> tuple[str, ...]:
         return ()
     parts = tuple(getattr(module, "PARTS", ("",)))
     return tuple(getattr(module, "QUICK_PARTS", parts)) if quick else parts
+
+
+def limit_of(number: str, part: str, limit_s: int) -> int:
+    """Time of a job, in s: the fault's own, unless its module says how it is shared out."""
+    shared: Callable[[str, int], int] = getattr(module_of(number), "limit_s", lambda _part, own: own)
+    return shared(part, limit_s)
 
 
 def trials(number: str, made: Campaign) -> Iterator[Trial]:
@@ -66,7 +72,7 @@ def main() -> None:
                     out.write(trial.line() + "\n")
                     out.flush()
                     failed = failed or bool(trial.defects)
-                    if given.limit_s and time.monotonic() - began > given.limit_s:
+                    if given.limit_s and time.monotonic() - began > limit_of(given.fault, part, given.limit_s):
                         break
     raise SystemExit(1 if failed else 0)
 
