@@ -144,4 +144,11 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "Only the start fails.",
         "tests/security/test_sandbox.py::test_a_release_that_is_gone_ends_no_statement_on_another_one",
     ),
+    (
+        "A restore that was killed between a release's marker and its manifest could not go on, and a state with a "
+        "damaged release could not be restored over: both were told to roll back.",
+        "A release that is not whole is in the way like any other.",
+        "tests/integration/penstock/test_killed_backups.py::"
+        "test_a_release_that_is_there_in_part_stops_neither_a_restore_that_goes_on_nor_one_that_may_overwrite",
+    ),
 )
