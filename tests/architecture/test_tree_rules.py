@@ -49,6 +49,11 @@ def test_a_strange_host_or_path_is_caught(text: str) -> None:
     assert foreign(text) != []
 
 
+def test_no_file_holds_a_merge_that_was_not_resolved() -> None:
+    left = re.compile(rb"^(<{7} |>{7} |\|{7} )", re.MULTILINE)
+    assert [name(path) for path in files() if left.search(path.read_bytes())] == []
+
+
 def test_modules_stay_small_and_say_what_they_are_for() -> None:
     product, proofs = modules(*PACKAGES, "benchmarks", "notebooks"), modules("tests")
     checked = [*product, *proofs]
