@@ -32,7 +32,8 @@ def pipeline(services: EmbeddedServices, tmp_path_factory: pytest.TempPathFactor
     """One day through all stages."""
     home = tmp_path_factory.mktemp("lineage") / "state"
     settings = Settings.load({}, home=home, connections=services.connections)
-    pipeline = Pipeline(settings, parent=Parent("ingest_flightops.ingest", "manual__1"))
+    root = Parent("ingest_flightops", "manual__1", "airflow")
+    pipeline = Pipeline(settings, parent=Parent("ingest_flightops.ingest", "manual__1", root=root))
     run(pipeline, DAY, AFTER)
     return pipeline
 
@@ -127,6 +128,8 @@ def test_the_parent_is_what_started_the_run_and_the_same_for_all_it_did(folder: 
     assert parent["job"]["name"] == "ingest_flightops.ingest"
     assert parent["run"]["runId"] == Parent("ingest_flightops.ingest", "manual__1").run_id
     assert parent["run"]["runId"] != Parent("ingest_flightops.ingest", "manual__2").run_id
+    assert parent["root"]["job"] == {"namespace": "airflow", "name": "ingest_flightops"}
+    assert parent["root"]["run"]["runId"] == Parent("ingest_flightops", "manual__1").run_id
 
 
 def test_no_secret_of_a_connection_is_told(services: EmbeddedServices, folder: Path) -> None:
