@@ -16,6 +16,7 @@ FAULTS ?=
 JOBS ?= 2
 SEED ?= 1
 LIMIT_S ?= 0
+WORKERS ?= 3
 
 .PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
 	prove-celery prove-readers soak bench \
@@ -46,7 +47,7 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 	@$(BIN)/penstock down
 
 test: $(INSTALLED) ## All tests, on real services
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-again: $(INSTALLED) ## The tests that failed the last time, one after the other
 	@$(BIN)/pytest --last-failed --last-failed-no-failures none
