@@ -17,7 +17,7 @@ JOBS ?= 2
 SEED ?= 1
 LIMIT_S ?= 0
 
-.PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry screenshots sbom licences audit clean
@@ -47,6 +47,9 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 
 test: $(INSTALLED) ## All tests, on real services
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-again: $(INSTALLED) ## The tests that failed the last time, one after the other
+	@$(BIN)/pytest --last-failed --last-failed-no-failures none
 
 faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour; FAULTS=1,24 JOBS=2 SEED=1)
 	@$(BIN)/python -m tests.campaign --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --limit-s $(LIMIT_S) && failed=0 || failed=1; \
