@@ -24,11 +24,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from datetime import time as datetime_time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -55,6 +56,8 @@ DATA_FILES_A_DAY = 4.5
 """Of raw and refined flights and weather one each; and of three tables ``ops.*`` one a month."""
 RECORDS_A_DAY = 8.2
 """Each of these four files has its receipt, and Great Expectations' own result, which ``ops.ledger`` names for ever."""
+METADATA_A_DAY = 0.05
+"""None. But the manifests of a table collect to thirty before they become one, so that the number swings by a third."""
 LAKE_MB_A_DAY = 0.25
 """Of these files: 10 KB of rows, 13 KB a receipt, 20 KB a result; and what Iceberg says of all files, 6 KB each."""
 RELEASES_MB_A_DAY = 0.1
@@ -110,10 +113,18 @@ class Curve:
     per_day: float | None = None
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Medians of the values of the first hundred days and of the last hundred; of a third each of a short soak."""
+        span = min(100, (self.days[-1] - self.days[0]) // 3)
+        first = [value for day, value in zip(self.days, self.values, strict=True) if day <= self.days[0] + span]
+        last = [value for day, value in zip(self.days, self.values, strict=True) if day >= self.days[-1] - span]
+        return statistics.median(first), statistics.median(last)
+
+    @property
     def ratio(self) -> float:
-        """Median of the last hundred values over that of the first hundred."""
-        span = min(100, max(1, len(self.values) // 3))
-        return statistics.median(self.values[-span:]) / max(1e-9, statistics.median(self.values[:span]))
+        """The second of these medians over the first."""
+        first, last = self.ends
+        return last / max(1e-9, first)
 
     @property
     def slope_per_day(self) -> float:
@@ -130,6 +141,15 @@ class Curve:
             return self.slope_per_day <= self.per_day
         return self.limit is None or self.ratio <= self.limit
 
+    @property
+    def verdict(self) -> str:
+        """What it grew by, and what it may, in words."""
+        if self.per_day is not None:
+            words = f"{self.slope_per_day:.3g} a day, at most {self.per_day:g}"
+        else:
+            words = f"last 100 days x {self.ratio:.2f} of the first 100, at most x {self.limit:g}"
+        return words if self.holds else f"{words}: BROKEN"
+
 
 def main() -> int:
     """Run the soak; returns 1 if a curve breaks its limit or a row is missing at the end."""
@@ -138,21 +158,13 @@ def main() -> int:
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write the curves as a picture")
     parser.add_argument("--curve", type=Path, metavar="FILE", help="note each day there as a JSON line at once")
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after the period in which so many have passed")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="run nothing: tell of the days that --curve noted")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return worker(arguments.worker, arguments.days, arguments.seconds, arguments.curve)
-    with scratch_home(None) as home:
-        services = EmbeddedServices.attach(home)
-        print(f"moving flights and weather to {arguments.days:,} days ...", file=sys.stderr, flush=True)
-        seed(services, arguments.days)
-        write_specs(home / "soak", arguments.days)
-        command = [sys.executable, "-m", "benchmarks.soak", "--days", str(arguments.days), "--worker", str(home)]
-        command += ["--seconds", str(arguments.seconds)] if arguments.seconds else []
-        command += ["--curve", str(arguments.curve.resolve())] if arguments.curve else []
-        subprocess.run(command, check=True, env=process_environment())
-        report = json.loads((home / "soak" / "report.json").read_text())
+    report = noted(arguments.draw) if arguments.draw else soak(arguments.days, arguments.seconds, arguments.curve)
     curves = curves_of([Sample(**each) for each in report["samples"]], report["commit_ms"])
     summary = {
         "days": len(report["samples"]),
@@ -164,6 +176,7 @@ def main() -> int:
         "curves": [
             {"name": each.name, "ratio": round(each.ratio, 3), "slope_per_day": round(each.slope_per_day, 3)}
             | {"limit": each.limit, "limit_per_day": each.per_day, "holds": each.holds}
+            | {"from_to": [round(value, 4) for value in each.ends], "verdict": each.verdict}
             for each in curves
         ],
     }
@@ -176,14 +189,37 @@ def main() -> int:
     return 0 if all(each.holds for each in curves) and not report["unequal"] else 1
 
 
+def soak(days: int, seconds: float | None, curve: Path | None) -> dict[str, Any]:
+    """Seed the sources, have a process bring in the days, and give what it reports."""
+    with scratch_home(None) as home:
+        services = EmbeddedServices.attach(home)
+        print(f"moving flights and weather to {days:,} days ...", file=sys.stderr, flush=True)
+        seed(services, days)
+        write_specs(home / "soak", days)
+        command = [sys.executable, "-m", "benchmarks.soak", "--days", str(days), "--worker", str(home)]
+        command += ["--seconds", str(seconds)] if seconds else []
+        command += ["--curve", str(curve.resolve())] if curve else []
+        subprocess.run(command, check=True, env=process_environment())
+        report: dict[str, Any] = json.loads((home / "soak" / "report.json").read_text())
+        return report
+
+
+def noted(curve: Path) -> dict[str, Any]:
+    """What can be told of a soak that was killed: its days, not what commits cost nor whether all rows are there."""
+    samples = [json.loads(line) for line in curve.read_text().splitlines()]
+    releases = sum(each["day"] % PERIOD_DAYS == 0 for each in samples)
+    took_s = round(sum(each["wall_s"] for each in samples))
+    return {"samples": samples, "commit_ms": {}, "seconds": took_s, "rows": {}, "releases": releases, "unequal": None}
+
+
 def print_report(summary: dict[str, object]) -> None:
     """The curves as a table."""
     print(f"{summary['days']} days in {summary['seconds']} s, {summary['releases']} releases, rows {summary['rows']}")
-    print(f"tables and intervals that differ from their source at the end: {summary['unequal']}")
+    unequal = "not compared" if summary["unequal"] is None else summary["unequal"]
+    print(f"tables and intervals that differ from their source at the end: {unequal}")
     for each in summary["curves"]:  # type: ignore[attr-defined]
-        limit = f"x {each['limit']}" if each["limit"] is not None else f"{each['limit_per_day']} a day"
-        found = f"x {each['ratio']:<8} {each['slope_per_day']:>12,} a day"
-        print(f"  {each['name']:<34} {found}   limit {limit:<12} {'' if each['holds'] else 'BROKEN'}")
+        first, last = each["from_to"]
+        print(f"  {each['name']:<34} {first:>10,.4g} -> {last:>10,.4g}   {each['verdict']}")
 
 
 def worker(home: Path, days: int, seconds: float | None = None, curve: Path | None = None) -> int:
@@ -231,7 +267,7 @@ def worker(home: Path, days: int, seconds: float | None = None, curve: Path | No
     found = {
         "seconds": round(time.monotonic() - began_s),
         "samples": [asdict(each) for each in samples],
-        "commit_ms": _commit_ms(pipeline, [each.run_id for each in samples]),
+        "commit_ms": _commit_ms(pipeline),
         "rows": _rows_by_pair(lines),
         "unequal": [line.to_dict() for line in lines if not line.is_equal],
         "releases": releases,
@@ -291,8 +327,8 @@ def _kind(parts: Sequence[str], name: str) -> str:
     return parts[2] if len(parts) > 2 else "lake"
 
 
-def _commit_ms(pipeline: Pipeline, runs: Sequence[str]) -> list[float]:
-    """CPU of one published batch in each run, in ms, as ``ops.costs`` has it."""
+def _commit_ms(pipeline: Pipeline) -> dict[str, float]:
+    """Run -> CPU of one published batch, in ms, as ``ops.costs`` has it."""
     record(pipeline)
     declare_ops(pipeline.lake)
     query = (
@@ -300,11 +336,10 @@ def _commit_ms(pipeline: Pipeline, runs: Sequence[str]) -> list[float]:
         f"FROM {ops_relation(pipeline.lake, COSTS)} WHERE step = 'publish' AND stage = 'ingest' GROUP BY run_id"
     )
     with pipeline.lake.connect() as connection:
-        found = dict(connection.execute(query).fetchall())
-    return [float(found[run_id]) for run_id in runs if run_id in found]
+        return {run_id: float(cpu_ms) for run_id, cpu_ms in connection.execute(query).fetchall()}
 
 
-def curves_of(samples: Sequence[Sample], commit_ms: Sequence[float]) -> list[Curve]:
+def curves_of(samples: Sequence[Sample], commit_ms: Mapping[str, float]) -> list[Curve]:
     """The curves with their limits, from the warm-up on."""
     late = [each for each in samples if each.day > min(WARM_DAYS, len(samples) // 3)]
     plain = [each for each in late if each.day % PERIOD_DAYS]
@@ -327,17 +362,19 @@ def curves_of(samples: Sequence[Sample], commit_ms: Sequence[float]) -> list[Cur
         return Curve(name, [each.day for each in some], [value(each) for each in some], limit, per_day)
 
     inherent = {"data", "iceberg", "receipts", "validations"}
+    told = [each for each in late if each.run_id in commit_ms]
+    publishing = curve("CPU of publishing a batch, ms", told, lambda each: commit_ms[each.run_id], limit=2.0)
     return [
         curve("resident memory, MB", late, lambda each: each.rss_bytes / 2**20, limit=1.25),
         curve("open files of the process", late, lambda each: each.open_files, limit=1.1),
         curve("threads of the process", late, lambda each: each.threads, limit=1.1),
-        Curve("CPU of publishing a batch, ms", [each.day for each in late], commit_ms[-len(late) :], limit=2.0),
+        *([publishing] if told else []),
         curve("CPU of a day without a release, s", plain, lambda each: each.cpu_s, limit=2.0),
         curve("CPU of a day with a release, s", ends, lambda each: each.cpu_s, limit=2.0),
         curve("CPU of maintenance, s", ends, lambda each: each.maintenance_cpu_s, per_day=MAINTENANCE_S_A_DAY),
         curve("data files", ends, files("data"), per_day=DATA_FILES_A_DAY),
         curve("receipts and verdicts, files", ends, files("receipts", "validations"), per_day=RECORDS_A_DAY),
-        curve("Iceberg's metadata, files", ends, files("iceberg"), limit=1.25),
+        curve("Iceberg's metadata, files", ends, files("iceberg"), per_day=METADATA_A_DAY),
         curve("all other files", ends, lambda each: sum(each.files.values()) - files(*inherent)(each), limit=1.5),
         curve("lake, MB", ends, size_mb("data", "iceberg", "receipts", "validations", "usage"), per_day=LAKE_MB_A_DAY),
         curve("releases, MB", ends, size_mb("warehouse"), per_day=RELEASES_MB_A_DAY),
