@@ -87,8 +87,8 @@ prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 pu
 screenshots: $(INSTALLED) ## A picture of every page, light, dark and as narrow as a telephone (FOLDER=screenshots)
 	@$(BIN)/python -m tests.browser.screenshots $(FOLDER)
 
-soak: $(INSTALLED) ## 1,000 simulated days in one process, and what grows meanwhile (SOAK_DAYS=1000; half an hour)
-	@$(BIN)/python -m benchmarks.soak --days $(SOAK_DAYS) $(if $(SVG),--svg $(SVG))
+soak: $(INSTALLED) ## 1,000 simulated days in one process, and what grows meanwhile (SOAK_DAYS=1000 SVG= CURVE=; an hour)
+	@$(BIN)/python -m benchmarks.soak --days $(SOAK_DAYS) $(if $(SVG),--svg $(SVG)) $(if $(CURVE),--curve $(CURVE))
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py
