@@ -261,7 +261,7 @@ def test_no_process_is_left_when_the_sandbox_is_closed_or_its_server_died(releas
     started = set(psutil.Process().children(recursive=True)) - before
     assert len(started) >= 4
     sandbox.close()
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 60
     while any(process.is_running() and process.status() != "zombie" for process in started):
         assert time.monotonic() < deadline
         time.sleep(0.01)
