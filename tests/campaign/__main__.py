@@ -37,7 +37,7 @@ class Plan:
         commit: of the tree, with ``+`` if it was changed since.
         seed: of every random choice.
         quick: whether a sample is enough.
-        limit_s: time after which a job begins no further trial, in s; 0 means none.
+        limit_s: time of a fault, or of a stage of the first, after which no further trial begins, in s; 0 means none.
     """
 
     commit: str
@@ -144,7 +144,8 @@ def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
     if nodes:
         numbers = ",".join(fault.number for fault in faults)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.campaign.plugin"]
-        command += ["--faults", numbers, "--trials-to", str(folder), "--limit-s", str(plan.limit_s), *nodes]
+        limit_s = plan.limit_s * sum(bool(fault.sample) for fault in faults)
+        command += ["--faults", numbers, "--trials-to", str(folder), "--limit-s", str(limit_s), *nodes]
         found.insert(0, Job(folder, "tests", command, [trials_file(folder, fault.number) for fault in faults]))
     return found
 
