@@ -39,7 +39,7 @@ def trials_file(folder: Path, number: str) -> Path:
 
 
 class Limit:
-    """Has the cheapest test of each fault come first, and leaves out those that come when the time is over."""
+    """Has the cheapest test of each fault come first, then those that tell figures; leaves out what comes too late."""
 
     def __init__(self, faults: list[Fault], limit_s: int) -> None:
         self._faults, self._limit_s, self._began = faults, limit_s, time.monotonic()
@@ -47,7 +47,11 @@ class Limit:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Sort them."""
-        items.sort(key=lambda item: not any(is_of(fault.sample, item.nodeid) for fault in self._faults))
+        items.sort(key=self._turn)
+
+    def _turn(self, item: pytest.Item) -> tuple[bool, bool]:
+        is_sample = any(is_of(fault.sample, item.nodeid) for fault in self._faults)
+        return not is_sample, "figures" not in getattr(item, "fixturenames", ())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:

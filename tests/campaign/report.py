@@ -152,7 +152,8 @@ def _run(ended: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[Trial]
     limited = f" Each fault, and each stage of the first, had {limits[-1]} s at the most." if limits else ""
     few = [f"{name} ({kills})" for name, kills in _kills(found["1"]).items() if kills < TRIALS]
     short = f" Stages with fewer than {TRIALS} kills: {', '.join(few)}." if few else ""
-    took = f"The jobs took {wall:,.0f} minutes in all, {cpu:,.0f} of them on a processor.{limited}{short}"
+    busy = " The machine was busy with other work: times are longer than on an idle one." if cpu < wall / 3 else ""
+    took = f"The jobs took {wall:,.0f} minutes in all, {cpu:,.0f} of them on a processor.{busy}{limited}{short}"
     return [f"{dates[-1]}, commit {commits}, seed {seeds}, {kind}: {about} {took}"]
 
 
