@@ -19,7 +19,7 @@ LIMIT_S ?= 0
 
 .PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
 	prove-celery prove-readers soak bench \
-	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
+	bench-ingest bench-intervals bench-mariadb bench-api bench-bi bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
@@ -112,6 +112,9 @@ bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet fro
 
 bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
 	@$(BIN)/python -m benchmarks.api
+
+bench-bi: $(INSTALLED) ## What one changed day sends to the BI database, by month and whole (two minutes)
+	@$(BIN)/python -m benchmarks.bi
 
 bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
 	@$(BIN)/python -m benchmarks.sandbox
