@@ -110,8 +110,8 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
 
-bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
-	@$(BIN)/python -m benchmarks.api
+bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes; PARTS="export publishing")
+	@$(BIN)/python -m benchmarks.api $(if $(PARTS),--parts $(PARTS))
 
 bench-bi: $(INSTALLED) ## What one changed day sends to the BI database, by month and whole (two minutes)
 	@$(BIN)/python -m benchmarks.bi
