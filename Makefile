@@ -21,7 +21,7 @@ WORKERS ?= 3
 .PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
-	bench-sandbox bench-telemetry screenshots sbom licences audit clean
+	bench-proofs bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -113,6 +113,9 @@ bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet fro
 
 bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
 	@$(BIN)/python -m benchmarks.api
+
+bench-proofs: $(INSTALLED) ## What it costs a run to prove rows before they are used (two minutes)
+	@$(BIN)/python -m benchmarks.proofs
 
 bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
 	@$(BIN)/python -m benchmarks.sandbox
