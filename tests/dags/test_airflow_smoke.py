@@ -7,13 +7,14 @@ import json
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psutil
 import pytest
 
 from common.errors import TerminalError, UsageError
 from common.settings import Settings
+from dags.penstock_dags.lineage_ids import dated_uuid
 from ingestion.objects.client import Bucket
 from lake.backup_place import FolderPlace
 from lake.paths import TableId
@@ -117,6 +118,21 @@ def test_what_a_task_does_is_part_of_airflows_span_of_it_and_its_cost_is_kept(
     }
     used = {(row["stage"], row["step"]) for row in account(pipeline, "stage")}
     assert {("ingest", "extract"), ("refine", "refine"), ("warehouse", "models")} <= used
+
+
+def test_lineage_names_tasks_and_runs_by_the_ids_of_airflows_own_provider(
+    scheduler: Scheduler, api: AirflowApi
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    due = datetime.fromisoformat(api.call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id)}")["run_after"])
+    tasks = [task for task in api.task_instances(run.dag_id, run.run_id) if task.map_index >= 0]
+    expected = {
+        dated_uuid(due, f"default.{run.dag_id}.{task.task_id}.{task.try_number}.{task.map_index}") for task in tasks
+    }
+    lines = [line for path in (scheduler.home / "lineage").glob("*.ndjson") for line in path.read_text().splitlines()]
+    parents = [json.loads(line)["run"]["facets"]["parent"] for line in lines]
+    mine = [each for each in parents if each["root"]["run"]["runId"] == dated_uuid(due, f"default.{run.dag_id}.0")]
+    assert {each["run"]["runId"] for each in mine} == expected
 
 
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:
