@@ -16,9 +16,10 @@ FAULTS ?=
 JOBS ?= 2
 SEED ?= 1
 LIMIT_S ?= 0
+ORACLE_S ?= 600
 WORKERS ?= 3
 
-.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-proofs bench-sandbox bench-telemetry screenshots sbom licences audit clean
@@ -58,6 +59,9 @@ faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage
 
 faults-quick: $(INSTALLED) ## A sample of every fault (5 minutes)
 	@$(BIN)/python -m tests.campaign --quick --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --to .faults/quick
+
+oracle: $(INSTALLED) ## Random sequences and interleavings against the serial model, seeds printed (ORACLE_S=600)
+	@$(BIN)/python -m tests.oracle --seconds $(ORACLE_S)
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 	@$(BIN)/ruff check .
