@@ -16,8 +16,9 @@ FAULTS ?=
 JOBS ?= 2
 SEED ?= 1
 LIMIT_S ?= 0
+WORKERS ?= 3
 
-.PHONY: help install demo up down test lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
 	bench-sandbox bench-telemetry screenshots sbom licences audit clean
@@ -46,7 +47,10 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 	@$(BIN)/penstock down
 
 test: $(INSTALLED) ## All tests, on real services
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-again: $(INSTALLED) ## The tests that failed the last time, one after the other
+	@$(BIN)/pytest --last-failed --last-failed-no-failures none
 
 faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour; FAULTS=1,24 JOBS=2 SEED=1)
 	@$(BIN)/python -m tests.campaign --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --limit-s $(LIMIT_S) && failed=0 || failed=1; \
@@ -83,8 +87,8 @@ prove-readers: $(INSTALLED) ## Readers in processes of their own during 1,000 pu
 screenshots: $(INSTALLED) ## A picture of every page, light, dark and as narrow as a telephone (FOLDER=screenshots)
 	@$(BIN)/python -m tests.browser.screenshots $(FOLDER)
 
-soak: $(INSTALLED) ## 1,000 simulated days in one process, and what grows meanwhile (SOAK_DAYS=1000; half an hour)
-	@$(BIN)/python -m benchmarks.soak --days $(SOAK_DAYS) $(if $(SVG),--svg $(SVG))
+soak: $(INSTALLED) ## 1,000 simulated days in one process, and what grows meanwhile (SOAK_DAYS=1000 SVG= CURVE=; an hour)
+	@$(BIN)/python -m benchmarks.soak --days $(SOAK_DAYS) $(if $(SVG),--svg $(SVG)) $(if $(CURVE),--curve $(CURVE))
 
 bench: $(INSTALLED) ## Wall time, share of each stage and peak memory of the whole year
 	@$(BIN)/python benchmarks/flights_year.py

@@ -6,7 +6,8 @@
 
 Not in receipts, because a receipt is written before the commit that makes it true, and the commit costs as well; and
 because loading code, comparing with the source and the like belong to no batch. The file is written once, when the run
-records or ends: an interval costs nothing more by it. A process that was killed leaves none.
+records or ends: an interval costs nothing more by it. A process that was killed leaves none. A sweep deletes files that
+the table has, once they are older than last month: until then the table can be filled from them again.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def pending_costs(lake: Lake) -> list[dict[str, Any]]:
         StoreUnavailable: the store does not answer.
     """
     known = remembered(lake, COSTS)
-    now = lake.clock().astimezone(UTC)
-    folders = [f"{_folder(lake)}/{month}" for month in sorted({f"{now - _LOOK_BACK:%Y-%m}", f"{now:%Y-%m}"})]
+    months = {first_month(lake), f"{lake.clock().astimezone(UTC):%Y-%m}"}
+    folders = [f"{_folder(lake)}/{month}" for month in sorted(months)]
     found: list[dict[str, Any]] = []
     for folder in folders if known else [_folder(lake)]:
         for location in lake.storage.list_files(folder):
@@ -69,6 +70,23 @@ def pending_costs(lake: Lake) -> list[dict[str, Any]]:
             of = {"month": match[1], "attempt_id": match[2], "run_id": kept["run_id"], "measured_at": moment}
             found += [{**row, **of} for row in kept["rows"]]
     return found
+
+
+def first_month(lake: Lake) -> str:
+    """The first month whose files are looked at, ``YYYY-MM``."""
+    return f"{lake.clock().astimezone(UTC) - _LOOK_BACK:%Y-%m}"
+
+
+def recorded(lake: Lake) -> set[str]:
+    """Attempts whose files the table has; none if there is no table.
+
+    Raises:
+        StateCorrupt, StoreUnavailable: the table cannot be read.
+    """
+    if not lake.exists(COSTS.table):
+        return set()
+    lake.ensure(COSTS.table, COSTS.columns, partition_by="month")
+    return remembered(lake, COSTS)
 
 
 def _folder(lake: Lake) -> str:

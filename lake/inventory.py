@@ -25,8 +25,9 @@ from pyiceberg.table import Table
 
 from common.errors import PenstockError, StateCorrupt, StoreUnavailable, located
 from lake.catalog import find_table, live_files, manifest_files, manifests
+from lake.costs import first_month, recorded
 from lake.lake import Lake
-from lake.ops import LEDGER, declare_ops, ops_relation
+from lake.ops import COSTS, LEDGER, declare_ops, ops_relation
 from lake.paths import TableId, attempt_of, root_location, table_location
 from lake.storage import StoredFile
 
@@ -39,6 +40,7 @@ _METADATA = re.compile(
     rf"(\w+)/(\w+)/metadata/(?:\d{{5,}}-{_UUID}\.metadata\.json|snap-\d+-\d+-{_UUID}\.avro|{_UUID}-m\d+\.avro)"
 )
 _RECORD = re.compile(rf"ops/(receipts|validations)/(\w+)\.(\w+)/([^/]+)/({_ATTEMPT})\.json")
+_USAGE = re.compile(rf"ops/usage/(\d{{4}}-\d\d)/({_ATTEMPT})\.json")
 _OTHER_RECORDS = "ops/"
 """Below it, besides its tables: refusals, repairs, failures, lineage, the sweep's own note. All of it stays."""
 _SWEEPS_OWN = "ops/maintenance/"
@@ -99,6 +101,7 @@ def take_inventory(lake: Lake, *, keep_files: Collection[str] = (), keep_receipt
     listed = lake.storage.list_stored(root.rstrip("/"))
     judge = _Judge(lake, listed, frozenset(keep_files), frozenset(keep_receipts))
     records: list[tuple[StoredFile, re.Match[str]]] = []
+    usage: list[tuple[StoredFile, re.Match[str]]] = []
     for file in listed:
         path = file.location.removeprefix(root)
         record = _RECORD.fullmatch(path)
@@ -106,11 +109,14 @@ def take_inventory(lake: Lake, *, keep_files: Collection[str] = (), keep_receipt
             records.append((file, record))
         elif (found := _DATA.fullmatch(path) or _METADATA.fullmatch(path)) is not None:
             judge.table_file(file, TableId(found[1], found[2]))
+        elif (used := _USAGE.fullmatch(path)) is not None:
+            usage.append((file, used))
         elif path.startswith(_OTHER_RECORDS):
             judge.found.named += 1
         else:
             judge.found.unclaimed.append(file)
     judge.records(records)
+    judge.usage(usage)
     return judge.found
 
 
@@ -194,6 +200,24 @@ class _Judge:
             else:
                 self.found.orphans.setdefault(str(table), []).append(file)
         self._results(results, kept)
+
+    def usage(self, usage: Sequence[tuple[StoredFile, re.Match[str]]]) -> None:
+        """Files of costs: those of months that are not looked at any more, if ``ops.costs`` has their rows."""
+        first = first_month(self._lake)
+        old = [(file, found[2]) for file, found in usage if found[1] < first]
+        self.found.named += len(usage) - len(old)
+        if not old:
+            return
+        try:
+            told = recorded(self._lake)
+        except PenstockError as error:
+            self.found.held_back[str(COSTS.table)] = error.problem
+            told = set()
+        for file, attempt in old:
+            if attempt in told:
+                self.found.orphans.setdefault(str(COSTS.table), []).append(file)
+            else:
+                self.found.named += 1
 
     def _results(
         self, results: Sequence[tuple[StoredFile, re.Match[str]]], kept: Mapping[tuple[TableId, str], Sequence[str]]

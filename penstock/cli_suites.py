@@ -1,4 +1,4 @@
-"""Commands about suites: ``penstock suite show`` and ``penstock suite suggest``. ``cli.py`` registers them."""
+"""Commands about suites: ``penstock suite show``, ``check`` and ``suggest``. ``cli.py`` registers them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,28 @@ def show(table: Table, as_json: Json = False) -> None:
     from penstock.suite_files import describe_suite
 
     show_suite(describe_suite(load_settings(), TableId.parse(table)), as_json=as_json)
+
+
+@suite_app.command()
+def check(
+    table: Table,
+    start: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD; all by default.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Day after the last one, YYYY-MM-DD.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What the suite of now says of the rows that readers have: judged, and nothing moves."""
+    from common.intervals import parse_day
+    from lake.paths import TableId
+    from penstock.pipeline import Pipeline
+    from penstock.show_suites import show_checked
+    from penstock.suite_check import check_table
+
+    for day in filter(None, (start, end)):
+        parse_day(day)
+    checked = list(check_table(Pipeline(load_settings()), TableId.parse(table), start, end))
+    show_checked(table, checked, as_json=as_json)
+    if not all(each.is_good for each in checked):
+        raise typer.Exit(1)
 
 
 @suite_app.command()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import StateCorrupt, UnknownName
+from common.files import write_atomic
 from common.settings import Settings
 from lake.paths import lineage_folder
 from lake.storage import Storage
@@ -178,13 +180,7 @@ def read_graph(folder: Path, shared: Iterable[Mapping[str, Any]] = ()) -> Graph:
     Raises:
         StateCorrupt: a line that is not the last of its file is no event.
     """
-    newest: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {}
-    for event in chain(_events(sorted(folder.glob("*.ndjson"))), shared):
-        for output in event["outputs"] if event["eventType"] == "COMPLETE" else ():
-            name = _name(output)
-            if name not in newest or newest[name][0] <= event["eventTime"]:
-                newest[name] = (event["eventTime"], event, output)
-    tables = {name: _table(name, event, output) for name, (_, event, output) in newest.items()}
+    tables = {name: _table(name, event, output) for name, (event, output) in _newest(folder, shared).items()}
     sources: dict[str, dict[str, str]] = {}
     for node in tables.values():
         for name in node.reads - tables.keys():
@@ -195,19 +191,80 @@ def read_graph(folder: Path, shared: Iterable[Mapping[str, Any]] = ()) -> Graph:
     return Graph({name: TableNode(name, dict(sorted(columns.items()))) for name, columns in sources.items()} | tables)
 
 
-def _events(paths: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
-    for path in paths:
-        lines = path.read_bytes().splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError:
-                if number == len(lines):  # its writer was killed, or is at work
-                    _LOG.warning("%s: the last line is not whole and is left out", path)
-                    continue
-                raise StateCorrupt(
-                    f"{path}:{number} is no lineage event.", remedy="remove that line; the next run tells anew"
-                ) from None
+def drop_replaced(folder: Path, *, before: str, dry_run: bool = False) -> dict[Path, int]:
+    """Take out of the files of old months what no graph is made of any more.
+
+    Of each table the newest ``COMPLETE`` stays, in whichever month it was told; so the graph is the same before and
+    after, and at any moment between. Files of months in which nobody writes any more are written anew at once, or
+    removed where nothing of them stays.
+
+    Args:
+        folder: ``<home>/lineage``.
+        before: ``YYYY-MM``, the first month that is left alone. Nobody may write to an earlier one any more.
+        dry_run: change nothing.
+
+    Returns:
+        File -> bytes given back, of files that are or would be changed.
+
+    Raises:
+        StateCorrupt: see :func:`read_graph`.
+    """
+    old = [path for path in sorted(folder.glob("*.ndjson")) if path.stem < before]
+    kept = {_id(event) for event, _ in _newest(folder).values()} if old else set()
+    given: dict[Path, int] = {}
+    for path in old:
+        lines = path.read_bytes().splitlines(keepends=True)
+        stay = b"".join(line for line, event in zip(lines, _events(path), strict=False) if _id(event) in kept)
+        size_bytes = sum(map(len, lines)) - len(stay)
+        if not size_bytes:
+            continue
+        given[path] = size_bytes
+        if not dry_run and stay:
+            write_atomic(path, stay)
+        elif not dry_run:
+            path.unlink(missing_ok=True)
+    return given
+
+
+def _id(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    return event["run"]["runId"], event["eventType"], event["eventTime"]
+
+
+def _newest(
+    folder: Path, shared: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Table -> its newest ``COMPLETE``, and what that says of it."""
+    newest: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for event in chain(_told(folder), shared):
+        for output in event["outputs"] if event["eventType"] == "COMPLETE" else ():
+            name = _name(output)
+            if name not in newest or newest[name][0]["eventTime"] <= event["eventTime"]:
+                newest[name] = (event, output)
+    return newest
+
+
+def _told(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """All events, the oldest month first: what is taken out of an old file was told anew in one that is read later."""
+    seen: set[Path] = set()
+    while unseen := sorted({*folder.glob("*.ndjson")} - seen):
+        for path in unseen:
+            with suppress(FileNotFoundError):  # nothing of it stayed
+                yield from _events(path)
+        seen.update(unseen)
+
+
+def _events(path: Path) -> Iterator[Mapping[str, Any]]:
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            if number == len(lines):  # its writer was killed, or is at work
+                _LOG.warning("%s: the last line is not whole and is left out", path)
+                continue
+            raise StateCorrupt(
+                f"{path}:{number} is no lineage event.", remedy="remove that line; the next run tells anew"
+            ) from None
 
 
 def _table(name: str, event: Mapping[str, Any], output: Mapping[str, Any]) -> TableNode:

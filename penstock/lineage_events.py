@@ -15,7 +15,8 @@ two HTTP libraries (0.6 CPU s) into every process. A test reads the events back 
 
 Names: tables of lake and warehouse are ``penstock`` / ``raw.flightops__flights``, ``refined.flights``,
 ``warehouse.fct_flights``; a source's tables are called as OpenLineage names them for its system, so that other tools'
-events about them meet ours. A run's id is the attempt's; its parent is the command's run, or Airflow's.
+events about them meet ours. A run's id is the attempt's; its parent is the command's run, or Airflow's task by the id
+that Airflow's own provider tells it by.
 
 Lineage is told, not needed: what cannot be written or sent is logged, and the work goes on. A server that failed once
 is not asked again by the same process, for a silent one would hold up every batch by its timeout.
@@ -92,15 +93,23 @@ class Parent:
     Attributes:
         job: its name; for Airflow ``<dag_id>.<task_id>``.
         run: its own id, in whatever form.
+        namespace: of the job.
+        known_as: the id by which others tell OpenLineage of it, a UUID; empty if nobody does.
+        root: what started it in turn: Airflow's DAG run.
     """
 
     job: str
     run: str
+    namespace: str = NAMESPACE
+    known_as: str = ""
+    root: Parent | None = None
 
     @property
     def run_id(self) -> str:
         """The id as OpenLineage wants it, the same for the same run."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{_PRODUCER.rsplit(':', 1)[0]}:{self.job}:{self.run}"))
+        return self.known_as or str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"{_PRODUCER.rsplit(':', 1)[0]}:{self.job}:{self.run}")
+        )
 
 
 @dataclass
@@ -168,8 +177,8 @@ class LineageLog:
         self._write([event, ended])
 
     def _parent(self) -> dict[str, Any]:
-        job = {"namespace": NAMESPACE, "name": self.parent.job}
-        return _facet("1-2-0", "ParentRunFacet", run={"runId": self.parent.run_id}, job=job)
+        root = {"root": _named(self.parent.root)} if self.parent.root else {}
+        return _facet("1-2-0", "ParentRunFacet", **_named(self.parent), **root)
 
     def _write(self, events: Sequence[Mapping[str, Any]]) -> None:
         lines = "".join(json.dumps(event, default=str) + "\n" for event in events).encode()
@@ -249,6 +258,10 @@ def _input(dataset: Dataset, column: str, kind: str) -> dict[str, Any]:
         "field": column,
         "transformations": transformations,
     }
+
+
+def _named(parent: Parent) -> dict[str, Any]:
+    return {"run": {"runId": parent.run_id}, "job": {"namespace": parent.namespace, "name": parent.job}}
 
 
 def _facet(version: str, name: str, **content: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@
     │         │                  │          │                   └ files that nothing names, two steps, a grace apart
     │         │                  │          └ all but the newest, and those that kept releases name
     │         │                  └ small files of ops.* and of histories; dead files of quarantine
-    │         └ releases beyond the limit, candidates and locks that killed builds left, old scratch files
+    │         └ releases beyond the limit, candidates and locks that killed builds left, old scratch files,
+    │                                                 lineage of old months that was told anew since
     └ the history takes in what is about to be expired
 
 Each step is safe beside writers and readers, may be killed at any point and run again; one that fails keeps none of the
@@ -31,6 +32,7 @@ from lake.history import ENDED
 from lake.ops import OPS_TABLES, declare_ops
 from lake.paths import TableId
 from lake.sweep import Progress, Sweep, silent, sweep
+from penstock.lineage import drop_replaced
 from penstock.pipeline import Pipeline
 from penstock.records import record
 from penstock.status import lake_tables
@@ -39,6 +41,8 @@ from warehouse.lease import lease
 from warehouse.leftovers import Leftover, left_over, remove_left_over
 from warehouse.releases import Releases
 
+_LINEAGE_KEPT = timedelta(days=31)
+"""Files of lineage events stay whole for this long; of older ones what the graph is made of stays."""
 NAMESPACES = ("raw", "refined", "quarantine", "ops")
 
 
@@ -119,6 +123,9 @@ def retain(pipeline: Pipeline, *, keep: int | None = None, dry_run: bool = False
     for each in scratch(pipeline):
         if dry_run or _remove_scratch(each.path):
             _note(outcome, each)
+    first_kept = f"{pipeline.clock() - _LINEAGE_KEPT:%Y-%m}"
+    for path, size_bytes in drop_replaced(settings.home / "lineage", before=first_kept, dry_run=dry_run).items():
+        _note(outcome, Leftover(path, size_bytes, "lineage that was told anew since"))
     return outcome
 
 

@@ -388,13 +388,13 @@ class Pipeline:
             suite,
             [engine_path(location) for location in files],
             columns=self.lake.columns(table)[0],
-            references={name: self._reference(name) for name in suite.references},
+            references=self.references(suite),
             parameters=suite_parameters(self._sources, table, key, self.clock()),
             rejected_before=rejected_before,
         )
 
-    def _reference(self, name: str) -> list[str]:
-        table = TableId.parse(name)
-        if table.namespace == "raw":
+    def references(self, suite: Suite) -> dict[str, list[str]]:
+        """The live files of the lake tables that a suite's rules read."""
+        if any(name.startswith("raw.") for name in suite.references):
             self.declare_raw()
-        return self.lake.paths(table)
+        return {name: self.lake.paths(TableId.parse(name)) for name in suite.references}

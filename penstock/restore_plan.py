@@ -29,6 +29,7 @@ from lake.relocation import FilesElsewhere, Moved, moved, moved_root, parse_meta
 from lake.sqlite_catalog import sqlite_file
 from lake.storage import Storage
 from penstock.backup_manifest import Entry, Manifest, backup_ids, newest, read_index, read_manifest
+from warehouse.checkup import published
 from warehouse.releases import Releases
 
 
@@ -277,8 +278,8 @@ def occupied(settings: Settings, manifest: Manifest) -> dict[str, bool]:
         if files:
             told = f"the lake has {len(files)} files, such as {files[0].location}"
             found[told] = lake_root.startswith(f"file://{home}/")
-    releases = Releases(settings.warehouse)
-    if releases.current_id() is not None or releases.all():
+    # Whole or not: a restore that was killed has left a part of one, and a damaged state is what a restore is for.
+    if Releases(settings.warehouse).current_id() is not None or published(settings.warehouse):
         found[f"the warehouse {settings.warehouse} has releases"] = home in settings.warehouse.parents
     return found
 

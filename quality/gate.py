@@ -93,18 +93,20 @@ class Gate:
         files: Sequence[str],
         *,
         columns: Sequence[Column],
+        field_ids: Sequence[int] | None = None,
         references: Mapping[str, Sequence[str]] | None = None,
         connection: duckdb.DuckDBPyConnection | None = None,
         parameters: Mapping[str, Any] | None = None,
         rejected_before: int = 0,
     ) -> Verdict:
-        """Judge staged Parquet files as one batch.
+        """Judge Parquet files as one batch: those that were staged, or those of a lake snapshot.
 
         Args:
             suite: the table's suite.
             files: local paths or object URIs, read as one relation in list order. A rejected row's ``row_number`` is
                 its zero-based position over all of them.
             columns: the columns the files were promised to have.
+            field_ids: the columns' Iceberg field ids, of files of a lake snapshot: older ones may have fewer columns.
             references: Parquet files of the tables that ``suite.references`` names.
             connection: a caller's connection to read with; the gate's own by default. A cursor of it is used, so its
                 settings and temporary objects stay as they are. Its file cache too: stage under fresh names.
@@ -121,7 +123,7 @@ class Gate:
         with self._running(suite.name, connection, deadline) as used:
             try:
                 relation.show_reference_files(used, suite, references or {})
-                schema = relation.show_files(used, files, columns)
+                schema = relation.show_files(used, files, columns, field_ids)
                 audit = self._audit(suite, schema, used, parameters or {}, deadline)
                 rejects = find_rejects(used, suite, audit)
                 kept = self._keep(used, suite, audit)

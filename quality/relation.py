@@ -4,7 +4,8 @@
 ``row_number`` before them. Constant names let the plans of earlier batches be used again as they are.
 
 Staged files must have exactly the promised columns. DuckDB would coerce files that differ in silence (2.5 read as 2),
-so every file of a list is compared, by its footer alone.
+so every file of a list is compared, by its footer alone. Files of a lake snapshot may be of several times, so their
+columns are told by field id.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import duckdb
 
 from common.errors import GateCrashed
 from lake.schema import Column
-from lake.sql import identifier, literal
+from lake.sql import identifier, literal, parquet_relation
 from quality.flags import BATCH_VIEW, ROW_NUMBER, ROWS_VIEW
 from quality.suite import Suite, view_name
 
@@ -24,13 +25,19 @@ Schema = tuple[tuple[str, str], ...]
 """Column names and DuckDB types."""
 
 
-def show_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str], columns: Sequence[Column]) -> Schema:
-    """Make the two views over staged Parquet files, read as one relation in list order.
+def show_files(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    columns: Sequence[Column],
+    field_ids: Sequence[int] | None = None,
+) -> Schema:
+    """Make the two views over Parquet files, read as one relation in list order.
 
     Args:
         connection: where the views are made.
         files: local paths or object URIs; none means a batch without rows.
-        columns: the columns the files were promised to have.
+        columns: the columns the files were promised to have; of a snapshot, those of the table.
+        field_ids: of files of a snapshot, the columns' Iceberg field ids: older files may have fewer or narrower ones.
 
     Raises:
         GateCrashed: a file has other columns or types, or is named twice.
@@ -46,8 +53,11 @@ def show_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str], colu
     if len(set(files)) != len(files):
         raise GateCrashed("A staged file is named twice.", remedy="pass each staged file once")
     listed = ", ".join(literal(file) for file in files)
-    source = f"read_parquet([{listed}], hive_partitioning = false)"
-    found: Schema = _schema(connection, source)
+    if field_ids is None:
+        source = f"read_parquet([{listed}], hive_partitioning = false)"
+    else:
+        source = parquet_relation(files, columns, field_ids, row_number=True)
+    found: Schema = promised if field_ids is not None else _schema(connection, source)
     if found != promised:
         raise GateCrashed(
             f"The staged files do not have the promised columns: {_difference(promised, found)}.",
@@ -55,7 +65,8 @@ def show_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str], colu
         )
     number = "file_row_number"
     if len(files) > 1:
-        _refuse_mixed(connection, listed)
+        if field_ids is None:
+            _refuse_mixed(connection, listed)
         number = f"file_row_number + {_offsets(connection, listed, files)}[(file_index + 1)::BIGINT]"
     _make_views(connection, names, source, number)
     return promised

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from common.settings import process_environment
-from penstock import demo_data, embedded
+from penstock import demo_data, embedded, embedded_postgres
 from penstock.embedded import EmbeddedServices
 from tests.mariadb_server import MariadbServer, mariadbd, require, running_mariadb
 
@@ -33,8 +33,18 @@ def main_module() -> Iterator[None]:
     sys.modules["__main__"] = _MAIN
 
 
+@pytest.fixture(scope="session", autouse=True)
+def other_postgres() -> Iterator[None]:
+    """``PENSTOCK_TEST_POSTGRES`` names the folder of another PostgreSQL's programs: tests run on that one."""
+    folder = process_environment().get("PENSTOCK_TEST_POSTGRES")
+    with pytest.MonkeyPatch.context() as patch:
+        if folder:
+            patch.setattr(embedded_postgres, "server_programs", lambda _account: Path(folder))
+        yield
+
+
 @pytest.fixture(scope="session")
-def services() -> Iterator[EmbeddedServices]:
+def services(other_postgres: None) -> Iterator[EmbeddedServices]:  # noqa: ARG001 - before any server is started
     """The whole demo data in services of this session's own. Read only: a test that changes rows starts its own."""
     with _home() as home, EmbeddedServices.start(home) as running:
         demo_data.seed(running)

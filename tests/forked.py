@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -172,7 +173,7 @@ def _template() -> str:
 def _serve(address: str) -> None:
     for name in _MODULES:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers need no burial
+    signal.signal(signal.SIGCHLD, _bury)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
@@ -185,6 +186,13 @@ def _serve(address: str) -> None:
             listener.close()
             _keep(connection)
         connection.close()
+
+
+def _bury(*_: object) -> None:
+    """Wait for keepers that have ended: so their processor time counts as that of who waits for the template."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 def _end_with_parent() -> None:
@@ -234,6 +242,9 @@ def _become(
         getattr(importlib.import_module(module), name)(*([] if is_command else arguments))
     except SystemExit as ended:
         code = ended.code
+    except BaseException:  # noqa: BLE001 - as Python's own end does
+        traceback.print_exc()
+        code = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -75,7 +75,7 @@ class MariadbServer:
         """Stop it and wait for its end."""
         self.process.terminate()
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -124,7 +124,7 @@ def _started(program: str, folder: Path, options: Sequence[str]) -> MariadbServe
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     server = MariadbServer(folder, port, process)
-    for _ in range(300):
+    for _ in range(900):
         if process.poll() is not None:
             break
         asked = subprocess.run(server.client("-e", "SELECT 1"), capture_output=True, check=False)

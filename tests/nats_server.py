@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -12,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import nats
+from nats.js.errors import NotFoundError
 
 from penstock.embedded_process import choose_ports, port_is_free
 
 PASSWORD = "p@ss/w:rd"
+STREAMS = {"IN": "in.>", "DEAD": "dead.>"}
+"""The streams of the tests: messages, and those that were refused."""
+
+_PATIENCE_S = 60
+"""How long is waited for an answer: a busy machine may stall for many seconds."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,24 @@ class NatsServer:
     @contextlib.asynccontextmanager
     async def client(self) -> Any:
         """A client of one who puts messages there."""
-        client = await nats.connect(self.url.split("@")[1], user="penstock", password=PASSWORD)
+        address = self.url.split("@")[1]
+        client = await nats.connect(address, user="penstock", password=PASSWORD, connect_timeout=_PATIENCE_S)
         try:
-            yield client.jetstream()
+            yield client.jetstream(timeout=_PATIENCE_S)
         finally:
             await client.close()
+
+    def empty_streams(self) -> None:
+        """Make :data:`STREAMS` anew: nothing is in them, and nobody has read from them."""
+
+        async def make() -> None:
+            async with self.client() as stream:
+                for name, subject in STREAMS.items():
+                    with contextlib.suppress(NotFoundError):
+                        await stream.delete_stream(name)
+                    await stream.add_stream(name=name, subjects=[subject])
+
+        asyncio.run(make())
 
 
 @contextlib.contextmanager
@@ -53,7 +73,7 @@ def running_nats(folder: Path, *, port: int | None = None) -> Iterator[NatsServe
     with (folder / "nats.log").open("ab") as log:
         process = subprocess.Popen([program, "-c", configuration], stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _PATIENCE_S
         while port_is_free(port):
             assert process.poll() is None, (folder / "nats.log").read_text()
             assert time.monotonic() < deadline, "the NATS server does not answer"
@@ -61,4 +81,4 @@ def running_nats(folder: Path, *, port: int | None = None) -> Iterator[NatsServe
         yield NatsServer(f"nats://penstock:p%40ss%2Fw%3Ard@127.0.0.1:{port}", process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(_PATIENCE_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
@@ -18,11 +18,14 @@ REJECTED, USAGE, INFRASTRUCTURE = 1, 2, 3
 
 
 @contextmanager
-def nothing_changes(command: CommandLine) -> Iterator[None]:
-    """Lake and warehouse hold after the block exactly what they held before it."""
+def nothing_changes(command: CommandLine, figures: Callable[..., None] | None = None) -> Iterator[None]:
+    """Lake and warehouse hold after the block exactly what they held before it; ``figures`` is told whether they do."""
     before = stored_state(command.settings())
     yield
-    assert stored_state(command.settings()) == before
+    after = stored_state(command.settings())
+    if figures is not None:
+        figures(publishes_without_verdict=int(after != before))
+    assert after == before
 
 
 def assert_refused(command: CommandLine, answer: Answer, code: int, kind: str, *named: str) -> None:

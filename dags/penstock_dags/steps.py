@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import CommitConflict, DataRejected, PenstockError, UnknownName
 from dags.penstock_dags.accounted import accounted
+from dags.penstock_dags.lineage_ids import provider_namespace, task_parent
 
 if TYPE_CHECKING:
     from ingestion.reader import SourceReader
@@ -278,7 +279,5 @@ def _this_task() -> Parent:
     """This task of Airflow, under its own names, as what lineage events call their parent."""
     from airflow.sdk import get_current_context
 
-    from penstock.lineage_events import Parent
-
-    task = get_current_context()["ti"]
-    return Parent(f"{task.dag_id}.{task.task_id}", f"{task.run_id}[{task.map_index}]")
+    context = get_current_context()
+    return task_parent(context["ti"], context["dag_run"], provider_namespace())

@@ -37,7 +37,12 @@ from lake.engine import extension_path, open_scanner, prepare_statements
 from lake.lake import Lake
 from lake.sql import literal
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 15
+"""How long a server may take to greet: a busy one answers late, and one that is gone is asked again later anyway."""
+
+_GOODBYE_S = 5
+"""How long the end of a transaction is waited for that only read."""
+
 SERVER_SHARE = 0.9
 """Part of the time a query may take after which the server ends it itself; at the end of it the client breaks off."""
 
@@ -125,7 +130,7 @@ class MysqlSession:
 
     def close(self) -> None:
         """End the transaction and the session."""
-        with suppress(duckdb.Error), self._sockets.bounded(CONNECT_TIMEOUT_S):
+        with suppress(duckdb.Error), self._sockets.bounded(_GOODBYE_S):
             self.connection.execute("ROLLBACK")
         self._sockets.close()
         self.connection.close()

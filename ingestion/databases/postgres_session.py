@@ -28,7 +28,11 @@ from lake.engine import extension_path, open_scanner, prepare_statements
 from lake.lake import Lake
 from lake.sql import literal
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 15
+"""How long a server may take to greet: a busy one answers late, and one that is gone is asked again later anyway."""
+
+_GOODBYE_S = 5
+"""How long the end of a transaction is waited for that only read."""
 
 _STALLS = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
 """A host that has vanished is noticed within a minute."""
@@ -139,7 +143,7 @@ class PostgresSession:
         for other in self._others:
             other.close()
         self._others.clear()
-        with suppress(duckdb.Error), self._sockets.bounded(CONNECT_TIMEOUT_S):
+        with suppress(duckdb.Error), self._sockets.bounded(_GOODBYE_S):
             self.connection.execute("ROLLBACK")
         self._sockets.close()
         self.connection.close()

@@ -10,6 +10,9 @@ again, at once if it could say so, else after ``ACK_WAIT_S``. What comes again h
 the work knows it. A refused message is terminated only when the stream of ``dead_letter`` has it; a message's id there
 is made from its place in the stream, so that one refused twice is kept once.
 
+Silence is no answer. A server that stalls is waited for as long as ``ANSWER_TIMEOUT_S``, and that nothing waits in a
+stream is believed only when the server says so.
+
 The client does not reconnect by itself: a lost connection is an error, and whoever opens the consumer again has the
 host judged again (``ingestion/hosts.py``). Login and token go to the client as arguments, never in an address that an
 error could show.
@@ -48,7 +51,12 @@ ACK_WAIT_S = 300.0
 BATCH = 100
 """Messages that are taken at once, and become one delivery."""
 
-_ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
+"""How long an answer of the server is waited for: one on a busy machine or behind a full disk stalls for many seconds,
+and nothing is gained by giving up sooner, for all that can be done then is to ask it again."""
+
+_GOODBYE_S = 10.0
+_LATE_S = 0.1
 _NOT_KEPT_DELAY_S = 30.0
 
 _LOG = logging.getLogger(__name__)
@@ -128,25 +136,26 @@ class QueueConsumer:
                 await self._subscription.unsubscribe()
             for message in self._unsettled:
                 await message.nak()
-            await asyncio.wait_for(client.flush(), 2.0)
+            await client.flush(timeout=_GOODBYE_S)
         with suppress(nats.errors.Error, OSError):
             await client.close()
 
     async def receive(self, *, wait_s: float = 5.0) -> Delivery | None:
-        """The next messages, refused ones already dealt with; None if none came in time.
+        """The next messages, refused ones already dealt with; None if none came in time, and the server says so.
 
         Args:
-            wait_s: longest wait for a first message, in s.
+            wait_s: longest wait for a first message of a server that answers, in s.
 
         Raises:
-            SourceUnavailable: the connection is lost.
+            SourceUnavailable: the connection is lost, or the server does not answer.
         """
         with self._translated():
-            try:
-                messages = await self._subscription.fetch(BATCH, timeout=wait_s)
-            except nats.errors.TimeoutError:
-                if self._client.is_closed:
-                    raise SourceUnavailable(*self._lost) from None
+            messages = await self._fetch(wait_s)
+            if not messages:
+                # What the server has sent before this answer is here when the answer is.
+                waiting = (await self._subscription.consumer_info()).num_pending
+                messages = await self._fetch(ANSWER_TIMEOUT_S if waiting else _LATE_S)
+            if not messages:
                 return None
             self._unsettled += messages
             delivery = Delivery()
@@ -165,7 +174,7 @@ class QueueConsumer:
             for message in delivery.messages:
                 await message.ack()
                 self._unsettled.remove(message)
-            await self._client.flush()
+            await self._client.flush(timeout=ANSWER_TIMEOUT_S)
 
     async def give_back(self, delivery: Delivery, *, delay_s: float) -> None:
         """Have the server send a delivery again, after a pause in s.
@@ -177,7 +186,17 @@ class QueueConsumer:
             for message in delivery.messages:
                 await message.nak(delay=delay_s)
                 self._unsettled.remove(message)
-            await self._client.flush()
+            await self._client.flush(timeout=ANSWER_TIMEOUT_S)
+
+    async def _fetch(self, wait_s: float) -> list[Msg]:
+        """Messages that came in time, in s; none is also what a server that stalls looks like."""
+        try:
+            found: list[Msg] = await self._subscription.fetch(BATCH, timeout=wait_s)
+        except TimeoutError:  # the client's own, or asyncio's where the time was over between two of its questions
+            if self._client.is_closed:
+                raise SourceUnavailable(*self._lost) from None
+            return []
+        return found
 
     async def _judge(self, message: Msg, delivery: Delivery) -> None:
         place = message.metadata
@@ -207,7 +226,7 @@ class QueueConsumer:
         }
         try:
             body = message.data[:MAX_MESSAGE_BYTES]
-            await self._client.jetstream(timeout=_ANSWER_TIMEOUT_S).publish(
+            await self._client.jetstream(timeout=ANSWER_TIMEOUT_S).publish(
                 self._queue.dead_letter, body, headers=headers
             )
         except nats.errors.Error as error:
@@ -246,12 +265,12 @@ class QueueConsumer:
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
-            connect_timeout=int(_ANSWER_TIMEOUT_S),
+            connect_timeout=int(ANSWER_TIMEOUT_S),
             error_cb=_ignore,  # what fails is raised where it is asked for
         )
 
     async def _subscribe(self) -> None:
-        queue, stream_api = self._queue, self._client.jetstream(timeout=_ANSWER_TIMEOUT_S)
+        queue, stream_api = self._queue, self._client.jetstream(timeout=ANSWER_TIMEOUT_S)
         try:
             await stream_api.stream_info(queue.stream)
         except nats.js.errors.NotFoundError:

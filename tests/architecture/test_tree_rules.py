@@ -42,6 +42,12 @@ def test_no_file_names_a_strange_host_or_a_path_of_somebodys_machine() -> None:
     assert found == {}
 
 
+def test_no_file_holds_what_a_merge_could_not_settle() -> None:
+    marker = re.compile(rb"^(<{7}|={7}|>{7})( .*)?$", re.MULTILINE)
+    # seven equals signs alone may underline a title of reStructuredText: nothing here is written in it
+    assert [name(path) for path in files() if marker.search(path.read_bytes())] == []
+
+
 @pytest.mark.parametrize(
     "text", ["--index-url https://mirror.corp.test/simple", 'PATH = "/home/someone/penstock"', "cd /root/penstock"]
 )

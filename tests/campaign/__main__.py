@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
+import os
 import subprocess
 import sys
 import time
@@ -54,6 +54,7 @@ class Done:
         ended_at: UTC, ISO 8601.
         seconds: how long it took.
         code: its exit code.
+        cpu_s: processor time of its processes, in s; not that of servers, which nobody waits for.
     """
 
     commit: str
@@ -63,6 +64,7 @@ class Done:
     ended_at: str
     seconds: float
     code: int
+    cpu_s: float = 0.0
 
 
 class Job:
@@ -77,7 +79,7 @@ class Job:
     def __init__(self, folder: Path, name: str, command: Sequence[str], files: Sequence[Path]) -> None:
         self.name, self._command, self._files = name, command, files
         self._done, self._log = folder / f"{name}.done.json", folder / f"{name}.log"
-        self._began = 0.0
+        self._began = self._cpu_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     def found(self, plan: Plan) -> Done | None:
@@ -98,7 +100,14 @@ class Job:
 
     def ended(self) -> int | None:
         """Its exit code; None while it runs."""
-        return None if self._process is None else self._process.poll()
+        if self._process is None:
+            return None
+        pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        self._cpu_s = used.ru_utime + used.ru_stime
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return self._process.returncode
 
     def end(self) -> None:
         """Stop it."""
@@ -110,7 +119,7 @@ class Job:
         """Write down that it has ended."""
         seconds = round(time.monotonic() - self._began, 1)
         ended_at = datetime.now(UTC).isoformat(timespec="seconds")
-        done = Done(**asdict(plan), ended_at=ended_at, seconds=seconds, code=code)
+        done = Done(**asdict(plan), ended_at=ended_at, seconds=seconds, cpu_s=round(self._cpu_s, 1), code=code)
         self._done.write_text(json.dumps(asdict(done)))
 
     def trials(self) -> list[Trial]:
@@ -119,10 +128,11 @@ class Job:
 
 
 def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
-    """The jobs of a campaign, the longest first."""
+    """The jobs of a campaign; the tests, which take longest, first."""
     found = []
     for fault in faults:
-        for part in parts_of(fault.number, quick=plan.quick):
+        parts = parts_of(fault.number, quick=plan.quick)
+        for part in ("",)[: len(parts)] if plan.quick else parts:
             name = f"{fault.number}.{part or 'own'}"
             file = folder / f"{name}.jsonl"
             command = [sys.executable, "-m", "tests.campaign.job", fault.number, "--to", str(file)]
@@ -134,21 +144,15 @@ def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
         numbers = ",".join(fault.number for fault in faults)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.campaign.plugin"]
         command += ["--faults", numbers, "--trials-to", str(folder), *nodes]
-        found.append(Job(folder, "tests", command, [trials_file(folder, fault.number) for fault in faults]))
+        found.insert(0, Job(folder, "tests", command, [trials_file(folder, fault.number) for fault in faults]))
     return found
 
 
 def tests_of(fault: Fault, plan: Plan) -> list[str]:
-    """The tests elsewhere that prove a fault; of a quick campaign one of them, unless the fault has trials of its own.
-
-    ``make test`` runs all of them anyway; whole runs take minutes and are left to the whole campaign.
-    """
+    """The tests elsewhere that prove a fault; of a quick campaign its sample: ``make test`` runs all of them anyway."""
     if not plan.quick:
         return list(fault.tests)
-    single = [node for node in fault.tests if "::" in node and "whole_runs" not in node] or list(fault.tests)
-    if parts_of(fault.number, quick=True) or not single:
-        return []
-    return [random.Random(f"{fault.number}/{plan.seed}").choice(single)]
+    return [fault.sample] if fault.sample else []
 
 
 def commit_of_tree() -> str:

@@ -3,6 +3,7 @@
 A fault that no test of ``tests/`` proves by itself has a module ``tests/campaign/fault_NN.py``::
 
     PARTS = ("drop", "stall")         # optional: each is a job of its own; a quick campaign makes one of them all
+    QUICK_PARTS = ("drop",)           # optional: those that a quick campaign makes
 
 
     def trials(campaign: Campaign) -> Iterator[Trial]:

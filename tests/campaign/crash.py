@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -16,13 +17,12 @@ from common.errors import PenstockError
 from lake.paths import TableId
 from penstock.build import build_and_publish
 from penstock.pipeline import Pipeline
-from tests.campaign.reader import look_until
+from tests.campaign.reader import FileThere, look_until
 from tests.campaign.stages import ACTS, STATES, Stage
 from tests.campaign.state import Difference, Look, World, look, rows_of, settings_of
 from tests.campaign.trial import Trial
 from tests.forked import Process, start
 
-_READ_EVERY_S = 0.05
 KILLED = (-signal.SIGKILL, -signal.SIGALRM)
 FAILED, FOREIGN = 3, 4
 """Exit codes of a step that raised a :class:`PenstockError`, or any other error."""
@@ -56,23 +56,21 @@ def do(home: str, connections: dict[str, str], sources: str, act: str, armed: st
         raise SystemExit(FOREIGN) from None
 
 
-def read(home: str, connections: dict[str, str], sources: str, tables: list[str], stop: str, answer: str) -> None:
+def read(
+    home: str,
+    connections: dict[str, str],
+    sources: str,
+    tables: list[str],
+    every_s: float,
+    stop: str,
+    answer: str,
+    starter: int,
+) -> None:
     """Look until a file is there, then write down what was seen. Runs in a process of its own."""
     settings = settings_of(Path(home), connections, Path(sources))
     named = tuple(TableId(*table.split(".")) for table in tables)
-    looks = look_until(FileThere(Path(stop)), lambda: look(settings, named), pause_s=_READ_EVERY_S)
+    looks = look_until(FileThere(Path(stop), starter), lambda: look(settings, named), pause_s=every_s)
     Path(answer).write_text(json.dumps([[seen for _, seen, _ in looks.seen], looks.failed]))
-
-
-@dataclass(frozen=True)
-class FileThere:
-    """A stop that is set when a file is there."""
-
-    path: Path
-
-    def is_set(self) -> bool:
-        """Whether it is."""
-        return self.path.exists()
 
 
 @dataclass
@@ -177,8 +175,11 @@ class Crashes:
         )
 
     def _start_reader(self) -> Process:
-        self._stop.unlink(missing_ok=True)
-        return self._start("read", [str(table) for table in self.stage.tables], str(self._stop), str(self._answer))
+        for file in (self._stop, self._answer):
+            file.unlink(missing_ok=True)
+        tables = [str(table) for table in self.stage.tables]
+        told = (tables, self.stage.read_every_s, str(self._stop), str(self._answer), os.getpid())
+        return self._start("read", *told)
 
     def _stop_reader(self, reader: Process) -> Seen:
         self._stop.touch()

@@ -145,6 +145,49 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "tests/security/test_sandbox.py::test_a_release_that_is_gone_ends_no_statement_on_another_one",
     ),
     (
+        "A restore that was killed between a release's marker and its manifest could not go on, and a state with a "
+        "damaged release could not be restored over: both were told to roll back.",
+        "A release that is not whole is in the way like any other.",
+        "tests/integration/penstock/test_killed_backups.py::"
+        "test_a_release_that_is_there_in_part_stops_neither_a_restore_that_goes_on_nor_one_that_may_overwrite",
+    ),
+    (
+        "A manifest that the store gave back short ended a commit in a bare error of the Avro reader.",
+        "The error names table, file and remedy, and nothing has landed.",
+        "tests/integration/lake/test_short_downloads.py::"
+        "test_a_manifest_that_arrives_short_wherever_a_commit_reads_one_takes_no_rows_out_of_the_table",
+    ),
+    (
+        "A live receipt that was brought up to date on a full disk was cut off.",
+        "The old document stays until the new one is whole.",
+        "tests/integration/lake/test_full_disk.py::"
+        "test_a_live_receipt_that_finds_no_room_for_what_is_new_in_it_stays_what_it_was",
+    ),
+    (
+        "A NATS server that stalled was taken for one without messages, so that `penstock watch --once` ended as if it "
+        "had read them; where its answer came just too late it was taken for one that is gone.",
+        "It is waited for, and only its own word counts.",
+        "tests/integration/ingestion/test_events.py::"
+        "test_a_server_that_stalls_is_waited_for_and_not_taken_for_one_without_messages",
+    ),
+    (
+        "What a process remembers of Iceberg's manifests was bounded by their number, while each merged one holds all "
+        "days again: 5 KB for every file of every merge.",
+        "It is bounded by the files. Found by the soak.",
+        "tests/unit/lake/test_read_manifests.py::test_merged_manifests_of_a_table_with_a_file_a_day_do_not_add_up",
+    ),
+    (
+        "Files of costs stayed for ever, one for each run.",
+        "A sweep deletes those that the table has, a month later. Found by the soak.",
+        "tests/integration/penstock/test_records.py::"
+        "test_files_of_costs_that_the_table_has_go_when_no_sync_looks_at_their_month_any_more",
+    ),
+    (
+        "Lineage events stayed for ever, 40 KB a day, and every question read all of them.",
+        "Maintenance leaves of old months what the graph is made of. Found by the soak.",
+        "tests/integration/penstock/test_lineage.py::test_of_old_months_only_what_the_graph_is_made_of_stays",
+    ),
+    (
         "An issuer that answered something else than HTTP was told as a defect of the server.",
         "It is unavailable.",
         "tests/security/test_tokens.py::test_an_issuer_that_answers_no_http_is_unavailable",

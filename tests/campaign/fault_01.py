@@ -17,6 +17,9 @@ from tests.campaign.state import World
 from tests.campaign.trial import Trial
 
 PARTS = tuple(stage.name for stage in STAGES)
+QUICK_PARTS = ("",)
+"""All of them in one world."""
+
 FAILURES = ("retryable", "terminal", "lost-reply", "disk-full")
 TRIALS, QUICK = 300, 4
 """Kills of a stage, those at its points included."""

@@ -27,6 +27,7 @@ from tests.command_line import Answer, CommandLine
 from tests.doubles.disk import SmallDisk, small_disk, why_no_mount
 
 PARTS = ("ingest", "refine", "build", "publish", "spill")
+QUICK_PARTS = ("ingest", "spill")
 
 TRIALS = {"ingest": 12, "refine": 8, "build": 5, "publish": 5, "spill": 10}
 DAY = (FIRST_DAY + timedelta(days=1)).isoformat()

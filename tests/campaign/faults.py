@@ -24,12 +24,14 @@ class Fault:
         title: what happens.
         expected: what Penstock does then.
         tests: files of tests, or single ones, that prove it.
+        sample: the one of them that a quick campaign runs, if the fault has no trials of its own: one that is cheap.
     """
 
     number: str
     title: str
     expected: str
     tests: tuple[str, ...] = ()
+    sample: str = ""
 
 
 FAULTS = (
@@ -110,6 +112,7 @@ FAULTS = (
             "test_a_new_object_is_told_and_reading_an_interval_again_and_again_doubles_nothing",
             f"{_INGESTION}/test_events.py",
         ),
+        sample=f"{_LAKE}/test_publish.py::test_the_same_batch_again_changes_nothing_and_leaves_no_file",
     ),
     Fault(
         "8",
@@ -123,6 +126,7 @@ FAULTS = (
             f"{_PENSTOCK}/test_run.py::test_a_late_row_inside_the_window_is_taken_in_by_the_next_days_run",
             f"{_PENSTOCK}/test_bad_input.py::test_an_interval_in_the_future_is_refused_before_the_source_is_asked",
         ),
+        sample=f"{_INGESTION}/test_row_versions.py::test_a_late_row_inside_the_window_is_merged_to_its_own_day",
     ),
     Fault(
         "9",
@@ -136,12 +140,14 @@ FAULTS = (
             f"{_INGESTION}/test_mysql_drift.py",
             "tests/property/test_lake_evolution.py",
         ),
+        sample=f"{_INGESTION}/test_drift.py::test_what_a_policy_does_with_the_drift_of_objects",
     ),
     Fault(
         "10",
         "NaN, infinities, -0.0, dates no calendar has, numbers that overflow",
         "Published bit by bit or set apart by rule. All readers give the same answer to the same question.",
         (f"{_INGESTION}/test_extreme_values.py", "tests/unit/refine"),
+        sample=f"{_INGESTION}/test_extreme_values.py",
     ),
     Fault(
         "11",
@@ -180,12 +186,15 @@ FAULTS = (
             "test_a_refused_batch_is_published_with_a_name_and_a_reason_and_both_are_kept",
             "tests/property/test_poisoned_batches.py",
         ),
+        sample="tests/property/test_poisoned_batches.py::"
+        "test_exactly_the_poisoned_rows_are_rejected_for_exactly_what_is_wrong",
     ),
     Fault(
         "14",
         "A spreadsheet would take an exported cell for a formula",
         "Text that begins so is prefixed, headers too; numbers, negative ones too, are as they were.",
         (f"{_SERVE}/test_data.py::test_no_text_of_a_csv_is_a_formula_and_no_number_is_touched",),
+        sample=f"{_SERVE}/test_data.py::test_no_text_of_a_csv_is_a_formula_and_no_number_is_touched",
     ),
     Fault(
         "15",
@@ -196,6 +205,7 @@ FAULTS = (
             "tests/architecture/test_sql_text.py",
             f"{_SERVE}/test_refusals.py::test_no_name_of_a_callers_becomes_sql",
         ),
+        sample=f"{_SERVE}/test_refusals.py::test_no_name_of_a_callers_becomes_sql",
     ),
     Fault(
         "16",
@@ -209,6 +219,7 @@ FAULTS = (
             "test_a_listed_key_that_means_something_else_to_a_library_is_refused_and_not_asked_for",
             f"{_INGESTION}/test_hostile_objects.py::test_a_link_that_leads_out_of_the_folder_is_refused",
         ),
+        sample="tests/unit/lake/test_object_keys.py",
     ),
     Fault(
         "17",
@@ -237,6 +248,7 @@ FAULTS = (
             "test_lake_files_in_object_storage_are_read_and_their_secret_is_nowhere",
             "tests/dags/test_dag_parsing.py::test_no_password_is_in_what_parsing_gives",
         ),
+        sample="tests/unit/common/test_logs.py::test_every_text_makes_one_line_and_a_password_in_a_url_never_shows",
     ),
     Fault(
         "19",
@@ -247,6 +259,7 @@ FAULTS = (
             "tests/security/test_sandbox.py::test_a_statement_sees_the_rows_and_columns_of_its_role_only",
             "tests/security/test_sandbox.py::test_a_worker_has_every_wall_that_this_machine_can_give",
         ),
+        sample="tests/security/test_sandbox.py::test_no_statement_of_the_corpus_escapes",
     ),
     Fault(
         "20",
@@ -257,6 +270,7 @@ FAULTS = (
             "tests/security/test_sandbox.py::test_neighbours_of_a_hog_are_answered_while_it_runs",
             "tests/security/test_sandbox.py::test_more_than_may_wait_are_sent_away_and_told_to_come_again",
         ),
+        sample="tests/security/test_sandbox.py::test_a_statement_that_takes_too_much_is_ended_and_told_why",
     ),
     Fault(
         "21",
@@ -268,6 +282,7 @@ FAULTS = (
             f"{_SERVE}/test_refusals.py::test_without_a_good_token_nothing_is_told",
             f"{_SERVE}/test_refusals.py::test_a_revoked_token_is_refused_by_the_next_request",
         ),
+        sample="tests/security/test_tokens.py::test_a_bad_token_is_refused",
     ),
     Fault(
         "22",
@@ -322,6 +337,7 @@ FAULTS = (
         "A source answers with success and far too few rows",
         "A batch below the floor is refused, and every live row stays.",
         (f"{_INGESTION}/test_volume_guard.py",),
+        sample=f"{_INGESTION}/test_volume_guard.py",
     ),
     Fault(
         "R2",
@@ -332,6 +348,8 @@ FAULTS = (
             f"{_WAREHOUSE}/test_readers.py::"
             "test_a_warehouse_from_before_moves_were_written_down_answers_by_its_first_publishings",
         ),
+        sample=f"{_WAREHOUSE}/test_readers.py::"
+        "test_a_warehouse_from_before_moves_were_written_down_answers_by_its_first_publishings",
     ),
     Fault(
         "R3",
@@ -343,6 +361,7 @@ FAULTS = (
             "tests/architecture/test_supply_chain.py::"
             "test_a_wheel_that_was_changed_after_locking_is_refused_and_nothing_is_installed",
         ),
+        sample="tests/architecture/test_supply_chain.py::test_every_locked_package_has_its_hashes",
     ),
 )
 """Every fault, in order."""

@@ -28,11 +28,12 @@ def module_of(number: str) -> Any:
 
 
 def parts_of(number: str, *, quick: bool) -> tuple[str, ...]:
-    """The parts of a fault's trials that are jobs of their own; one without a name if there are none."""
+    """The parts of a fault's own trials: jobs of a whole campaign, of which a quick one makes one job."""
     module = module_of(number)
     if module is None:
         return ()
-    return ("",) if quick else tuple(getattr(module, "PARTS", ("",)))
+    parts = tuple(getattr(module, "PARTS", ("",)))
+    return tuple(getattr(module, "QUICK_PARTS", parts)) if quick else parts
 
 
 def trials(number: str, made: Campaign) -> Iterator[Trial]:

@@ -6,9 +6,11 @@ ended. Whether an answer was legal is for those to say who know what was publish
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -20,6 +22,29 @@ class Stop(Protocol):
     def is_set(self) -> bool:
         """Whether it is time."""
         ...
+
+
+@dataclass(frozen=True)
+class FileThere:
+    """A stop that is set when a file is there, or when who would put it there has died.
+
+    Attributes:
+        path: the file.
+        starter: pid of the process that started the reader.
+    """
+
+    path: Path
+    starter: int
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        if self.path.exists():
+            return True
+        try:
+            os.kill(self.starter, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
 
 @dataclass

@@ -41,6 +41,7 @@ class Stage:
         points: fault points that stand in it.
         opens, closes: points between which a kill at random falls; ``closes`` is passed for the last time.
         tables: lake tables whose rows are compared, besides the release's.
+        read_every_s: pause of the reader beside it; a build takes longest and changes nothing that it can see.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Stage:
     opens: str
     closes: str
     tables: tuple[TableId, ...] = ()
+    read_every_s: float = 0.1
 
     @property
     def reads_release(self) -> bool:
@@ -107,6 +109,7 @@ STAGES = (
         ("warehouse.build.before_models", "warehouse.build.after_models"),
         "warehouse.build.before_models",
         "warehouse.build.after_models",
+        read_every_s=0.3,
     ),
     Stage(
         "gate",
@@ -129,6 +132,7 @@ STAGES = (
         ),
         "warehouse.build.after_models",
         "warehouse.seal.after_manifest",
+        read_every_s=0.3,
     ),
     Stage(
         "swap",

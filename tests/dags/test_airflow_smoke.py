@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psutil
 import pytest
 
 from common.errors import TerminalError, UsageError
 from common.settings import Settings
+from dags.penstock_dags.lineage_ids import dated_uuid
 from ingestion.objects.client import Bucket
 from lake.backup_place import FolderPlace
 from lake.paths import TableId
@@ -51,84 +49,13 @@ from tests.dags.airflow_runs import (
     put_weather,
     removed,
     rows_of,
-    specs_with_events,
     state,
-    store_connection,
     succeeded,
 )
-from tests.integration.penstock.collector import Collector, collecting
-from tests.nats_server import PASSWORD, NatsServer, running_nats
+from tests.integration.penstock.collector import Collector
+from tests.nats_server import PASSWORD, NatsServer
 from tests.upgrade.contents import contents
 from warehouse.releases import Releases
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    """What Airflow and its tasks send their spans to."""
-    with collecting() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """A NATS server with two empty streams."""
-    with running_nats(tmp_path_factory.mktemp("nats")) as server:
-
-        async def make() -> None:
-            async with server.client() as stream:
-                await stream.add_stream(name="IN", subjects=["in.>"])
-                await stream.add_stream(name="DEAD", subjects=["dead.>"])
-
-        asyncio.run(make())
-        yield server
-
-
-@pytest.fixture(scope="module")
-def backups(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where backups go."""
-    return tmp_path_factory.mktemp("backups")
-
-
-@pytest.fixture(scope="module")
-def scheduler(services: EmbeddedServices, bus: NatsServer, collector: Collector, backups: Path) -> Iterator[Scheduler]:
-    """Airflow with every DAG unpaused. Only bucket and queue are in the environment; the database is a connection.
-
-    The specs are the bundled ones, with a watch on the bucket from the day of which it has nothing, and a queue.
-    """
-    # Not pytest's own temporary folder: it has no place for a database that is still being written at the end.
-    home = Path(tempfile.mkdtemp(prefix="penstock-airflow-"))
-    environment = {
-        "PENSTOCK_CONNECTIONS__STATIONS": services.connections["stations"],
-        "PENSTOCK_CONNECTIONS__BUS": bus.url,
-        "PENSTOCK_SOURCES": str(specs_with_events(home / "sources")),
-        "PENSTOCK_BACKUP_URI": str(backups),
-        "AIRFLOW__TRACES__OTEL_ON": "True",
-        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-    }
-    airflow = Scheduler(home, triggers=True, environment=environment)
-    try:
-        airflow.start()
-        api = airflow.api
-        api.wait_for_dags(DAGS)
-        store_connection(api, services.connections["flightops"])
-        for dag_id in DAGS:
-            api.unpause(dag_id)
-        yield airflow
-    finally:
-        airflow.stop()
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def api(scheduler: Scheduler) -> AirflowApi:
-    return scheduler.api
-
-
-@pytest.fixture(scope="module")
-def pipeline(scheduler: Scheduler, services: EmbeddedServices) -> Pipeline:
-    home = scheduler.home
-    return Pipeline(Settings.load({}, home=home, sources=home / "sources", connections=services.connections))
 
 
 def test_all_components_listen_on_the_loopback_address_only(scheduler: Scheduler) -> None:
@@ -191,6 +118,21 @@ def test_what_a_task_does_is_part_of_airflows_span_of_it_and_its_cost_is_kept(
     }
     used = {(row["stage"], row["step"]) for row in account(pipeline, "stage")}
     assert {("ingest", "extract"), ("refine", "refine"), ("warehouse", "models")} <= used
+
+
+def test_lineage_names_tasks_and_runs_by_the_ids_of_airflows_own_provider(
+    scheduler: Scheduler, api: AirflowApi
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    due = datetime.fromisoformat(api.call("GET", f"/api/v2/dags/{run.dag_id}/dagRuns/{quote(run.run_id)}")["run_after"])
+    tasks = [task for task in api.task_instances(run.dag_id, run.run_id) if task.map_index >= 0]
+    expected = {
+        dated_uuid(due, f"default.{run.dag_id}.{task.task_id}.{task.try_number}.{task.map_index}") for task in tasks
+    }
+    lines = [line for path in (scheduler.home / "lineage").glob("*.ndjson") for line in path.read_text().splitlines()]
+    parents = [json.loads(line)["run"]["facets"]["parent"] for line in lines]
+    mine = [each for each in parents if each["root"]["run"]["runId"] == dated_uuid(due, f"default.{run.dag_id}.0")]
+    assert {each["run"]["runId"] for each in mine} == expected
 
 
 def test_mapped_tasks_are_called_by_their_tables(api: AirflowApi) -> None:

@@ -40,13 +40,7 @@ QUEUE = {"connection": "bus", "stream": "IN", "subject": "in.shop", "dead_letter
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     with running_nats(tmp_path_factory.mktemp("nats")) as running:
-
-        async def streams() -> None:
-            async with running.client() as stream:
-                await stream.add_stream(name="IN", subjects=["in.>"])
-                await stream.add_stream(name="DEAD", subjects=["dead.>"])
-
-        asyncio.run(streams())
+        running.empty_streams()
         yield running
 
 
@@ -75,7 +69,7 @@ def files(server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def first(events: AsyncIterator[Any]) -> Any:
-    return (await asyncio.wait_for(anext(events), 20)).payload
+    return (await asyncio.wait_for(anext(events), 60)).payload
 
 
 def test_a_trigger_can_be_made_again_from_what_it_says_of_itself() -> None:
@@ -148,7 +142,7 @@ class Triggerer:
     """What the triggerer does around one trigger: subscribe, filter, say what is in the database."""
 
     def __init__(self) -> None:
-        self.manager = SharedStreamManager(log=structlog.get_logger(), ack_timeout=30.0)
+        self.manager = SharedStreamManager(log=structlog.get_logger(), ack_timeout=60.0)
         self.trigger = QueueTrigger(QUEUE, "v1")
         self.key = self.trigger.shared_stream_key()
         stream = self.manager.subscribe(trigger_id=1, trigger=self.trigger, key=self.key)
@@ -180,7 +174,7 @@ async def put(server: NatsServer, *days: str) -> None:
 
 
 async def until_settled(server: NatsServer, more: asyncio.Future[Any]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while await pending(server):
         assert time.monotonic() < deadline, "not acknowledged"
         assert not more.done(), more

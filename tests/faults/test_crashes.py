@@ -23,7 +23,7 @@ from tests.campaign.defects import DEFECTS
 from tests.campaign.fault_01 import at_any_time
 from tests.campaign.faults import FAULTS, Fault
 from tests.campaign.job import parts_of
-from tests.campaign.plugin import Recorder, trials_file
+from tests.campaign.plugin import Recorder, proves, trials_file
 from tests.campaign.stages import DAY, STAGES, WEATHER
 from tests.campaign.state import Difference, World
 from tests.campaign.trial import Trial
@@ -111,6 +111,8 @@ def test_every_fault_has_trials_and_every_test_that_a_fault_names_is_there() -> 
     assert [fault.number for fault in FAULTS] == [*map(str, range(1, 26)), "R1", "R2", "R3"]
     for fault in FAULTS:
         assert fault.tests or parts_of(fault.number, quick=True), fault.number
+        assert parts_of(fault.number, quick=True) or fault.sample, f"a quick campaign has nothing of {fault.number}"
+        assert not fault.sample or proves(fault, fault.sample), fault.number
     for node in [node for fault in FAULTS for node in fault.tests] + [test for _, _, test in DEFECTS]:
         path, _, name = node.partition("::")
         assert (ROOT / path).exists(), node

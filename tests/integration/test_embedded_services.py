@@ -304,5 +304,5 @@ def test_a_starter_that_dies_before_its_record_is_written_starts_nothing(tmp_pat
             env={},
             record=dies,
         )
-    assert embedded_process.wait_until(lambda: not made[0].is_alive(), timeout_s=10.0)
+    assert embedded_process.wait_until(lambda: not made[0].is_alive(), timeout_s=60.0)
     assert not (tmp_path / "began").exists()

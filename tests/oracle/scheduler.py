@@ -50,8 +50,8 @@ PATIENCE_S = 600.0
 def reaching(hook: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
     """Call ``hook`` with a name wherever a fault point is reached; and, ``shared``, before shared state is used."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, module in list(sys.modules.items()):  # each that has imported it by name
-            if getattr(module, "reach", None) is fault_points.reach and name != fault_points.__name__:
+        for name, module in list(sys.modules.items()):  # each that has imported it by name; getattr wakes lazy modules
+            if vars(module).get("reach") is fault_points.reach and name != fault_points.__name__:
                 patch.setattr(module, "reach", hook)
         for owner, name, stop in _SHARED if shared else ():
             patch.setattr(owner, name, _stopping(getattr(owner, name), hook, stop))

@@ -7,7 +7,7 @@ one without a poison fails the last law.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -267,12 +267,20 @@ def staged(folder: Path, rows: list[Row]) -> str:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=poisoned())
 def test_exactly_the_poisoned_rows_are_rejected_for_exactly_what_is_wrong(
-    gate: Gate, tmp_path: Path, made: tuple[list[Row], dict[int, list[str]]]
+    gate: Gate, tmp_path: Path, figures: Callable[..., None], made: tuple[list[Row], dict[int, list[str]]]
 ) -> None:
     rows, broken = made
     verdict = gate.audit_files(SUITE, [staged(tmp_path, rows)], columns=COLUMNS)
     assert [(result.rule, result.error) for result in verdict.results if result.error] == []
-    assert {row["row_number"]: row["rules"] for row in verdict.rejects.to_pylist()} == broken
+    rejected = {row["row_number"]: row["rules"] for row in verdict.rejects.to_pylist()}
+    figures(
+        action="poisoned batch",
+        rows_expected=len(rows),
+        bad_rows=len(broken),
+        bad_rows_served=len(broken.keys() - rejected.keys()),
+        good_rows_rejected=len(rejected.keys() - broken.keys()),
+    )
+    assert rejected == broken
     assert verdict.passed is (len(broken) < len(rows))
     counted = {result.rule: result.rows_unexpected for result in verdict.results}
     assert counted == {rule.id: sum(rule.id in rules for rules in broken.values()) for rule in SUITE.expectations}

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -146,7 +146,9 @@ def test_the_day_worked_and_the_broken_source_was_told_of(left: Left) -> None:
     assert any(body for body in left.sent if b"shop" in body)
 
 
-def test_no_canary_is_in_anything_that_was_left_behind_printed_or_sent(left: Left) -> None:
+def test_no_canary_is_in_anything_that_was_left_behind_printed_or_sent(
+    left: Left, figures: Callable[..., None]
+) -> None:
     search = Search(left.canaries)
     search.folder(left.home)
     for number, answer in enumerate(left.answers):
@@ -154,6 +156,12 @@ def test_no_canary_is_in_anything_that_was_left_behind_printed_or_sent(left: Lef
     for body in left.sent:
         search.look(body, "what was sent")
     search.look("\n".join(left.commands).encode(), "the process list")
+    figures(
+        secrets_found=len(search.found),
+        canaries=len(left.canaries),
+        commands=len(left.answers),
+        searched_bytes=search.searched_bytes,
+    )
     assert search.found == []
     assert search.searched_bytes > 20_000_000
 

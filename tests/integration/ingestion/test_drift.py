@@ -107,7 +107,7 @@ def by_id(row: Row) -> int:
     return int(str(row["id"]))
 
 
-def account(case: Case, source: list[Row], shop: Shop, receipt: Receipt) -> None:
+def account(case: Case, source: list[Row], shop: Shop, receipt: Receipt, figures: Callable[..., None]) -> None:
     """Every row of the source is published or in quarantine, once, with every value that the source has."""
     published, rejected = lake_rows(shop), waiting(shop)
     assert Counter(by_id(row) for row in rejected) == Counter(case.quarantined)
@@ -117,7 +117,16 @@ def account(case: Case, source: list[Row], shop: Shop, receipt: Receipt) -> None
     order = sorted(published, key=by_id)
     if case.reader == "objects":  # an evolved column is text there
         wanted = [{n: str(v) if n == "extra" and v is not None else v for n, v in row.items()} for row in wanted]
-    assert order == sorted(wanted, key=by_id)
+    wanted.sort(key=by_id)
+    dropped = set(source[0]) - set(case.columns.values()) - {finding["column"] for finding in receipt.drift}
+    figures(
+        action=str(case),
+        rows_expected=len(source),
+        rows_lost=max(0, len(source) - len(published) - len(rejected)),
+        wrong_values=sum(row not in wanted for row in order),
+        silent_drops=len(dropped),
+    )
+    assert order == wanted
     told = {of: name for name, of in case.columns.items() if of} | {"extra": "extra"}
     for row in rejected:
         own = {name: value for name, value in row.items() if name not in {"ds", "object_key", "object_line"}}
@@ -137,6 +146,7 @@ def run_case(
     declare: Callable[[str], None],
     change: Callable[[], object],
     source: Callable[[], list[Row]],
+    figures: Callable[..., None],
 ) -> None:
     """One cell of the table: publish, declare the policy, let the source drift, publish again, count every row."""
     policy = f"{{{case.key}: {case.policy}}}"
@@ -153,12 +163,16 @@ def run_case(
     if case.ends == "refused":
         with pytest.raises(SourceSchemaError, match=r"source=shop table=\w+ interval=2013-01-01\] Remedy: "):
             shop.ingest()
-        assert (lake_rows(shop), shop.pipeline().lake.snapshot_id(shop.raw)) == before
+        after = lake_rows(shop), shop.pipeline().lake.snapshot_id(shop.raw)
+        figures(
+            action=str(case), rows_expected=len(before[0]), wrong_values=sum(row not in before[0] for row in after[0])
+        )
+        assert after == before
         [kept] = (shop.home / "lake" / "ops" / "refusals" / str(shop.raw)).iterdir()
         findings = json.loads(kept.read_text())["drift"]
     else:
         receipt = shop.ingest()
-        account(case, source(), shop, receipt)
+        account(case, source(), shop, receipt, figures)
         findings = list(receipt.drift)
         assert shop.ingest().state == "unchanged"
     mine = [finding for finding in findings if finding["kind"] == case.key]
@@ -167,7 +181,9 @@ def run_case(
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.reader == "database"], ids=str)
-def test_what_a_policy_does_with_the_drift_of_a_database(database: DatabaseSource, case: Case) -> None:
+def test_what_a_policy_does_with_the_drift_of_a_database(
+    database: DatabaseSource, case: Case, figures: Callable[..., None]
+) -> None:
     """Fault 9: 8 kinds x 3 policies; wrong values 0, silent drops 0."""
     shop = database_shop(database)
     database.run(TABLE)
@@ -178,11 +194,14 @@ def test_what_a_policy_does_with_the_drift_of_a_database(database: DatabaseSourc
         lambda policy: declare_table(database, shop, policy),
         lambda: database.run(case.change),
         lambda: database_rows(database),
+        figures,
     )
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.reader == "objects"], ids=str)
-def test_what_a_policy_does_with_the_drift_of_objects(bucket: BucketSource, case: Case) -> None:
+def test_what_a_policy_does_with_the_drift_of_objects(
+    bucket: BucketSource, case: Case, figures: Callable[..., None]
+) -> None:
     """Fault 9: 8 kinds x 3 policies; wrong values 0, silent drops 0."""
     shop = bucket_shop(bucket)
     bucket.put(f"{HEAD}\n{ROWS}")
@@ -192,6 +211,7 @@ def test_what_a_policy_does_with_the_drift_of_objects(bucket: BucketSource, case
         lambda policy: declare_objects(bucket, shop, policy),
         lambda: bucket.put(case.change),
         lambda: text_rows(case.change),
+        figures,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nats.js.errors import NotFoundError
 from pydantic import SecretStr
 
 from common.errors import SettingsError, SourceRefused, SourceUnavailable
@@ -57,15 +55,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 @pytest.fixture
 def bus(nats_server: NatsServer) -> NatsServer:
     """The server with an empty stream and an empty stream of dead letters."""
-
-    async def empty() -> None:
-        async with nats_server.client() as stream:
-            for name, subject in (("IN", "in.>"), ("DEAD", "dead.>")):
-                with contextlib.suppress(NotFoundError):
-                    await stream.delete_stream(name)
-                await stream.add_stream(name=name, subjects=[subject])
-
-    asyncio.run(empty())
+    nats_server.empty_streams()
     return nats_server
 
 
@@ -213,14 +203,39 @@ def test_a_consumer_that_dies_between_receiving_and_settling_loses_nothing(
     async def story() -> None:
         await put(bus, interval())
         killed = await consumer_of(shop, bucket, bus.url, ack_wait_s=1.0).__aenter__()
-        delivery = await killed.receive(wait_s=2.0)
+        delivery = await killed.receive(wait_s=60.0)
         assert delivery is not None
         killed._unsettled.clear()  # a killed process gives nothing back
         await killed.__aexit__(None, None, None)
         async with consumer_of(shop, bucket, bus.url) as consumer:
-            again = await consumer.receive(wait_s=5.0)
+            again = await consumer.receive(wait_s=60.0)
             assert again is not None
             assert again.arrivals == delivery.arrivals
+
+    asyncio.run(story())
+
+
+def test_a_server_that_stalls_is_waited_for_and_not_taken_for_one_without_messages(
+    shop: Shop, bucket: BucketSource, bus: NatsServer
+) -> None:
+    async def story() -> None:
+        await put(bus, interval())
+        async with consumer_of(shop, bucket, bus.url) as consumer:
+            bus.process.send_signal(signal.SIGSTOP)
+            try:
+                receiving = asyncio.ensure_future(consumer.receive(wait_s=0.2))
+                await asyncio.sleep(1.0)
+                assert not receiving.done(), "its silence says nothing"
+            finally:
+                bus.process.send_signal(signal.SIGCONT)
+            delivery = await receiving
+            assert delivery is not None
+            assert days(delivery.arrivals) == [DAY]
+            await consumer.settle(delivery)
+            receiving = asyncio.ensure_future(consumer.receive(wait_s=0.2))
+            await asyncio.sleep(0.05)
+            time.sleep(0.5)  # now it is this process that stalls, until its time is over
+            assert await receiving is None
 
     asyncio.run(story())
 
@@ -318,12 +333,9 @@ def test_a_lost_connection_is_an_error_and_the_messages_are_there_when_the_serve
     (tmp_path / "own").mkdir()
 
     async def before(server: NatsServer) -> None:
-        async with server.client() as stream:
-            await stream.add_stream(name="IN", subjects=["in.>"])
-            await stream.add_stream(name="DEAD", subjects=["dead.>"])
         await put(server, interval())
         async with consumer_of(shop, bucket, server.url) as consumer:
-            assert await consumer.receive(wait_s=2.0) is not None
+            assert await consumer.receive(wait_s=60.0) is not None
             server.process.kill()
             server.process.wait()
             with pytest.raises(SourceUnavailable):
@@ -334,6 +346,7 @@ def test_a_lost_connection_is_an_error_and_the_messages_are_there_when_the_serve
             assert (await stream.consumer_info("IN", "penstock")).num_ack_pending == 1
 
     with running_nats(tmp_path / "own") as server:
+        server.empty_streams()
         asyncio.run(before(server))
     with running_nats(tmp_path / "own") as server:
         asyncio.run(after(server))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -43,7 +44,9 @@ KEPT = {  # column: values that are kept, values that are set apart
 }
 
 
-def test_extreme_values_are_published_bit_by_bit_or_quarantined_and_all_readers_agree(database: DatabaseSource) -> None:
+def test_extreme_values_are_published_bit_by_bit_or_quarantined_and_all_readers_agree(
+    database: DatabaseSource, figures: Callable[..., None]
+) -> None:
     shop = database_shop(database)
     database.run(
         "CREATE TABLE {s}.t (id int PRIMARY KEY, f float8, g float4, i numeric, n numeric, d date, t timestamptz)"
@@ -76,14 +79,26 @@ def test_extreme_values_are_published_bit_by_bit_or_quarantined_and_all_readers_
     ]
     pipeline.declare_raw()
     [path] = [engine_path(path) for path in pipeline.lake.paths(shop.raw)]
-    with pipeline.lake.connect() as connection:
-        assert by_duckdb(connection, pipeline.lake.relation(shop.raw)) == truth
-    assert by_duckdb(duckdb.connect(), f"read_parquet('{path}')") == truth
-    assert by_arrow(pq.read_table(path)) == truth
-    assert by_arrow(pl.read_parquet(path).to_arrow()) == truth
     table = pipeline.lake.catalog.load_table((shop.raw.namespace, shop.raw.name))
-    assert by_arrow(table.scan().to_arrow()) == truth
-    assert by_arrow(pl.scan_iceberg(table).collect().to_arrow()) == truth
+    with pipeline.lake.connect() as connection:
+        by_lake = by_duckdb(connection, pipeline.lake.relation(shop.raw))
+    answers = {
+        "the lake": by_lake,
+        "DuckDB": by_duckdb(duckdb.connect(), f"read_parquet('{path}')"),
+        "Arrow": by_arrow(pq.read_table(path)),
+        "Polars": by_arrow(pl.read_parquet(path).to_arrow()),
+        "Iceberg": by_arrow(table.scan().to_arrow()),
+        "Polars on Iceberg": by_arrow(pl.scan_iceberg(table).collect().to_arrow()),
+    }
+    figures(
+        rows_expected=number,
+        rows_lost=number - len(by_lake) - len(waiting),
+        wrong_values=sum(row not in truth for row in by_lake),
+        readers=len(answers),
+        readers_that_disagree=sum(answer != truth for answer in answers.values()),
+    )
+    for reader, answer in answers.items():
+        assert answer == truth, reader
     questions: list[tuple[str, Any, str, Any, pl.Expr, int]] = [  # a bound that is NaN or cut off would hide the file
         ("f = 1e308", EqualTo, "f", 1e308, pl.col("f") == 1e308, 1),
         ("f < -1e308", LessThan, "f", -1e308, pl.col("f") < -1e308, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ def rows(mysql: MysqlSource) -> list[Row]:
 
 
 @pytest.mark.parametrize("case", CELLS, ids=str)
-def test_what_a_policy_does_with_the_drift_of_a_mariadb(mysql: MysqlSource, case: Case) -> None:
+def test_what_a_policy_does_with_the_drift_of_a_mariadb(
+    mysql: MysqlSource, case: Case, figures: Callable[..., None]
+) -> None:
     """Fault 9: wrong values 0, silent drops 0."""
     shop = Shop(mysql.folder, mysql.url, "t")
 
@@ -46,7 +49,7 @@ def test_what_a_policy_does_with_the_drift_of_a_mariadb(mysql: MysqlSource, case
         )
 
     mysql.run(TABLE + FIRST)
-    run_case(case, shop, declare, lambda: mysql.run(CHANGES[case.kind, case.policy]), lambda: rows(mysql))
+    run_case(case, shop, declare, lambda: mysql.run(CHANGES[case.kind, case.policy]), lambda: rows(mysql), figures)
 
 
 def test_keys_are_the_primary_key_and_the_unique_ones_without_nulls(mysql: MysqlSource) -> None:

@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from common.errors import PenstockError, SourceUnavailable, TransientError
 from common.intervals import day_interval
+from ingestion.databases import postgres_session
 from ingestion.databases.checksums import lake_checksums
 from ingestion.spec import SourceSpec
 from lake.batches import StagedBatch
@@ -118,7 +119,10 @@ def test_a_source_that_answers_in_slices_is_read_whole(database: DatabaseSource,
 
 
 @pytest.mark.parametrize("after_bytes", [0, 200])
-def test_a_server_that_stalls_while_it_is_connected_to_is_given_up(database: DatabaseSource, after_bytes: int) -> None:
+def test_a_server_that_stalls_while_it_is_connected_to_is_given_up(
+    database: DatabaseSource, after_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_session, "CONNECT_TIMEOUT_S", 2)
     database.run("CREATE TABLE {s}.t (id int)")
     lake = new_lake(database.lake.settings.home, statement_timeout_s=TIMEOUT_S)
     with tcp_proxy(database.url, "stall", after_bytes) as between, pytest.raises(SourceUnavailable):

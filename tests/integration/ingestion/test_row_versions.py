@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -150,7 +152,9 @@ def test_a_table_whose_spec_ignores_deletions_is_not_compared(versions: Versions
 
 
 @pytest.mark.parametrize("beyond", ["count", "reopen"])
-def test_rows_beyond_the_late_window_are_counted_and_taken_in_by_policy(versions: Versions, beyond: str) -> None:
+def test_rows_beyond_the_late_window_are_counted_and_taken_in_by_policy(
+    versions: Versions, figures: Callable[..., None], beyond: str
+) -> None:
     """Fault 8: late rows beyond the window, accounted 2 of 2; an absurd cursor is in no interval and is told."""
     versions.declare(f"    late: {{beyond: {beyond}}}\n")
     versions.make((1, 1, "a"), (2, 2, "b"))
@@ -159,6 +163,13 @@ def test_rows_beyond_the_late_window_are_counted_and_taken_in_by_policy(versions
     versions.put(4, 1, "late")
     versions.database.run("INSERT INTO {s}.t VALUES (5, '2999-01-01', 'absurd')")
     report = versions.run(D2, D3)
+    rows, told = versions.shop.rows("id"), re.findall(r": (\d+) rows came later", "\n".join(report.warnings))
+    figures(
+        action=f"late rows beyond the window: {beyond}",
+        late_rows=2,
+        late_rows_accounted=sum(map(int, told)) if beyond == "count" else sum(row in rows for row in [(3,), (4,)]),
+        cursors_advanced_wrongly=rows.count((5,)),
+    )
     what = "read again" if beyond == "reopen" else "not read"
     assert report.warnings == [
         f"raw.shop__t: 2 rows came later than the late window, in 2013-01-01 (2): {what}",
@@ -172,7 +183,9 @@ def test_rows_beyond_the_late_window_are_counted_and_taken_in_by_policy(versions
     assert versions.run(D2, D3).warnings[0].endswith(what) == (beyond == "count")
 
 
-def test_a_late_row_inside_the_window_is_merged_to_its_own_day(versions: Versions) -> None:
+def test_a_late_row_inside_the_window_is_merged_to_its_own_day(
+    versions: Versions, figures: Callable[..., None]
+) -> None:
     """Fault 8: late rows merged 1 of 1; fault 7: what comes twice is there once."""
     versions.declare("")
     text = (versions.database.folder / "shop.yml").read_text()
@@ -182,7 +195,15 @@ def test_a_late_row_inside_the_window_is_merged_to_its_own_day(versions: Version
     versions.put(3, 1, "late")
     for _ in range(2):
         versions.run(D2, D3)
-    assert versions.shop.rows("ds::VARCHAR", "id") == [(D1, 1), (D1, 3), (D2, 2)]
+    rows = versions.shop.rows("ds::VARCHAR", "id")
+    figures(
+        action="late rows inside the window",
+        rows_expected=3,
+        rows_duplicated=len(rows) - len(set(rows)),
+        late_rows=1,
+        late_rows_accounted=rows.count((D1, 3)),
+    )
+    assert rows == [(D1, 1), (D1, 3), (D2, 2)]
 
 
 # -- every version of a row ----------------------------------------------------------------------------------------

@@ -91,6 +91,10 @@ class Bench:
         folder = f"{self.lake.load(table).location()}/data"
         return [path for path in self.lake.storage.list_files(folder) if path.endswith(".parquet")]
 
+    def size_bytes(self, table: TableId = TABLE) -> int:
+        """Bytes of everything in the table's folder, in bytes."""
+        return sum(file.size_bytes for file in self.lake.storage.list_stored(self.lake.load(table).location()))
+
     def receipt_files(self) -> list[str]:
         """Every receipt of the table, live or not."""
         root = self.lake.load(TABLE).location().removesuffix(f"/{TABLE.namespace}/{TABLE.name}")

@@ -14,8 +14,9 @@ import pytest
 
 from common.errors import DiskFull
 from lake.lake import Lake
-from lake.publish import identify, publish
+from lake.publish import find_same, identify, publish
 from lake.quarantine import quarantined
+from tests.doubles.disk import file_limit
 from tests.integration.lake.lakes import NOW, TABLE, Bench, verdict
 
 DAY = "2013-01-01"
@@ -68,6 +69,21 @@ def test_a_full_disk_publishes_nothing_and_the_same_batch_passes_when_there_is_r
     [row] = quarantined(local.open(), TABLE).to_pylist()
     assert json.loads(row["row"]) == {"ds": DAY, "id": -1, "note": LONG[-1][1]}
     assert row["quarantined_at"] == NOW
+
+
+def test_a_live_receipt_that_finds_no_room_for_what_is_new_in_it_stays_what_it_was(local: Bench) -> None:
+    local.publish([(1, "a")])
+    live = local.lake.receipt(TABLE, DAY)
+    staged = replace(local.stage([(1, "a")]), upstream={f"raw.t{number}": "batch" for number in range(2_000)})
+    identity = identify(local.lake, staged)
+    with file_limit(10_000), pytest.raises(DiskFull):
+        find_same(local.lake, staged, identity)
+    assert local.open().receipt(TABLE, DAY) == live
+    staged = replace(local.stage([(1, "a")]), upstream=staged.upstream)
+    find_same(local.lake, staged, identity)
+    now = local.open().receipt(TABLE, DAY)
+    assert now is not None
+    assert now.upstream == staged.upstream
 
 
 def test_a_refused_batch_keeps_great_expectations_own_result(local: Bench) -> None:

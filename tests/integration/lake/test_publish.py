@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,10 +56,17 @@ def test_a_batch_replaces_exactly_its_own_partition(bench: Bench) -> None:
     assert bench.open().receipt(TABLE, DAY) == receipt
 
 
-def test_the_same_batch_again_changes_nothing_and_leaves_no_file(bench: Bench) -> None:
+def test_the_same_batch_again_changes_nothing_and_leaves_no_file(bench: Bench, figures: Callable[..., None]) -> None:
     first = bench.publish(FIRST)
-    before = bench.state()
+    before, size_bytes = bench.state(), bench.size_bytes()
     again = bench.publish(list(reversed(FIRST)))
+    rows = bench.rows()
+    figures(
+        rows_expected=len(FIRST),
+        rows_lost=len(set(FIRST) - set(rows)),
+        rows_duplicated=len(rows) - len(set(rows)),
+        second_run_bytes=bench.size_bytes() - size_bytes,
+    )
     assert (again.state, again.batch_id, again.attempt) == ("unchanged", first.batch_id, first.attempt)
     assert bench.state() == before
 

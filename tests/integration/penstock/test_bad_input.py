@@ -57,12 +57,14 @@ def test_a_folder_without_specs_is_refused(published: CommandLine, tmp_path: Pat
     assert_refused(command, answer, USAGE, "SpecError", str(tmp_path))
 
 
-def test_a_table_without_a_suite_is_refused_because_nobody_judged_it(published: CommandLine, tmp_path: Path) -> None:
+def test_a_table_without_a_suite_is_refused_because_nobody_judged_it(
+    published: CommandLine, tmp_path: Path, figures: Callable[..., None]
+) -> None:
     folder = tmp_path / "suites"
     shutil.copytree(Settings.load({}).suites, folder)
     (folder / "raw" / "flightops__flights.yml").unlink()
     command = replace(published, extra={"PENSTOCK_SUITES": str(folder)})
-    with nothing_changes(command):
+    with nothing_changes(command, figures):
         answer = command.run("ingest", "flightops", "--table", "flights", "--day", NEXT)
     assert_refused(command, answer, REJECTED, "GateCrashed", "source=flightops", "flights", NEXT)
 
@@ -259,10 +261,12 @@ def test_a_refused_batch_is_published_with_a_name_and_a_reason_and_both_are_kept
     assert command.run(*INGEST).code == 0
 
 
-def test_what_a_gate_could_not_judge_is_refused_whoever_answers_for_it(command: CommandLine, suites: Path) -> None:
+def test_what_a_gate_could_not_judge_is_refused_whoever_answers_for_it(
+    command: CommandLine, suites: Path, figures: Callable[..., None]
+) -> None:
     file = suites / "raw" / "flightops__flights.yml"
     file.write_text(file.read_text().replace("column: distance", "column: distances", 1))
-    with nothing_changes(command):
+    with nothing_changes(command, figures):
         answer = command.run(*INGEST, "--accept-refusal", "because", "--by", "Ada")
     assert_refused(command, answer, REJECTED, "GateRefused", "distance_is_plausible", f"{file}:", "distances")
 
@@ -277,32 +281,36 @@ def test_what_a_gate_could_not_judge_is_refused_whoever_answers_for_it(command: 
     ],
 )
 def test_a_rule_that_cannot_be_judged_publishes_nothing_and_is_named_with_file_and_line(
-    command: CommandLine, suites: Path, change: tuple[str, str], said: str
+    command: CommandLine, suites: Path, change: tuple[str, str], said: str, figures: Callable[..., None]
 ) -> None:
     file = suites / "raw" / "flightops__flights.yml"
     assert change[0] in file.read_text()
     file.write_text(file.read_text().replace(*change, 1))
-    with nothing_changes(command):
+    with nothing_changes(command, figures):
         answer = command.run(*INGEST)
     kind = "GateRefused" if "boom" in change[1] else "GateCrashed"
     assert_refused(command, answer, REJECTED, kind, said, f"{file}:")
 
 
-def test_a_gate_that_takes_too_long_publishes_nothing(command: CommandLine, suites: Path) -> None:
+def test_a_gate_that_takes_too_long_publishes_nothing(
+    command: CommandLine, suites: Path, figures: Callable[..., None]
+) -> None:
     file = suites / "raw" / "flightops__flights.yml"
     slow = "distance * 60.0 / air_time not between 100 and 650"
     endless = "(select count(*) from range(100000) r, range(100000) s where hash(r.range, s.range, distance) = 1) > 0"
     assert slow in file.read_text()
     file.write_text(file.read_text().replace(slow, endless, 1))
     hurried = replace(command, extra={**command.extra, "PENSTOCK_GATE_TIMEOUT_S": "4"})
-    with nothing_changes(hurried):
+    with nothing_changes(hurried, figures):
         answer = hurried.run(*INGEST)
     assert_refused(hurried, answer, REJECTED, "GateCrashed", "longer than 4 s", "ground_speed_is_plausible", f"{file}:")
 
 
-def test_a_suite_without_rules_publishes_nothing(command: CommandLine, suites: Path) -> None:
+def test_a_suite_without_rules_publishes_nothing(
+    command: CommandLine, suites: Path, figures: Callable[..., None]
+) -> None:
     file = suites / "raw" / "flightops__flights.yml"
     file.write_text("suite: raw/flightops__flights\nexpectations: []\n")
-    with nothing_changes(command):
+    with nothing_changes(command, figures):
         answer = command.run(*INGEST)
     assert_refused(command, answer, REJECTED, "GateCrashed", "no expectations", str(file))

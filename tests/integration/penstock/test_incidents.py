@@ -204,7 +204,7 @@ def test_two_runs_that_meet_one_cause_at_once_open_one_incident_and_say_it_once(
     def meet(_point: str) -> None:
         if threading.get_ident() not in planned:
             planned.add(threading.get_ident())
-            both_have_planned.wait(timeout=30)
+            both_have_planned.wait(timeout=60)
 
     monkeypatch.setattr(incidents, "reach", meet)
     with ThreadPoolExecutor(2) as threads:

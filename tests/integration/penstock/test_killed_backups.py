@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StateCorrupt
+from common.errors import StateCorrupt, UsageError
 from lake.lake import Lake
+from lake.unfinished import note_restore
 from penstock.backup_keep import listed, verify
 from penstock.restore import restore
 from tests.command_line import CommandLine
@@ -68,3 +69,24 @@ def test_backup_prune_and_restore_killed_at_any_point_leave_what_was_and_go_on_w
         assert not (target.warehouse / "current").exists()
         done = restore(target, world.place, ids[-1])
         assert (done.aside, world.seen(point)) == (None, before_all), point
+
+
+def test_a_release_that_is_there_in_part_stops_neither_a_restore_that_goes_on_nor_one_that_may_overwrite(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, str(tmp_path / "backups"))
+    world.make()
+    before, backup = world.seen(), world.back_up().index.id
+    target = world.settings("killed")
+    note_restore(target.home, {"backup": backup, "at": None, "aside": None, "phase": "write"})
+    part = target.warehouse / "releases" / "r000001"
+    part.mkdir(parents=True)
+    (part / "published").write_text("2013-01-01T00:00:00+00:00\n")
+    restore(target, world.place, backup)
+    assert world.seen("killed") == before
+    damaged = world.settings()
+    (damaged.warehouse / "releases" / "r000001" / "manifest.json").unlink()
+    with pytest.raises(UsageError, match="has releases"):
+        restore(damaged, world.place, backup)
+    restore(damaged, world.place, backup, overwrite=True)
+    assert world.seen() == before

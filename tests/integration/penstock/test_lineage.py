@@ -18,7 +18,7 @@ from common.settings import Settings
 from dags.penstock_dags import assets
 from dags.penstock_dags.specs import load_schedules
 from penstock.embedded import EmbeddedServices
-from penstock.lineage import Graph, graph_of, read_graph
+from penstock.lineage import Graph, drop_replaced, graph_of, read_graph
 from penstock.lineage_events import Parent
 from penstock.pipeline import Pipeline
 from penstock.run import run
@@ -33,7 +33,8 @@ def pipeline(services: EmbeddedServices, tmp_path_factory: pytest.TempPathFactor
     """One day through all stages."""
     home = tmp_path_factory.mktemp("lineage") / "state"
     settings = Settings.load({}, home=home, connections=services.connections)
-    pipeline = Pipeline(settings, parent=Parent("ingest_flightops.ingest", "manual__1"))
+    root = Parent("ingest_flightops", "manual__1", "airflow")
+    pipeline = Pipeline(settings, parent=Parent("ingest_flightops.ingest", "manual__1", root=root))
     run(pipeline, DAY, AFTER)
     return pipeline
 
@@ -128,6 +129,8 @@ def test_the_parent_is_what_started_the_run_and_the_same_for_all_it_did(folder: 
     assert parent["job"]["name"] == "ingest_flightops.ingest"
     assert parent["run"]["runId"] == Parent("ingest_flightops.ingest", "manual__1").run_id
     assert parent["run"]["runId"] != Parent("ingest_flightops.ingest", "manual__2").run_id
+    assert parent["root"]["job"] == {"namespace": "airflow", "name": "ingest_flightops"}
+    assert parent["root"]["run"]["runId"] == Parent("ingest_flightops", "manual__1").run_id
 
 
 def test_no_secret_of_a_connection_is_told(services: EmbeddedServices, folder: Path) -> None:
@@ -200,6 +203,39 @@ def test_a_line_that_was_cut_by_a_crash_is_left_out_and_damage_elsewhere_is_refu
     path.write_text(whole[:100] + "\n" + whole)
     with pytest.raises(StateCorrupt, match=":1 is no lineage event"):
         read_graph(copy)
+
+
+def test_of_old_months_only_what_the_graph_is_made_of_stays(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "lineage"
+    copy.mkdir()
+
+    def tell(month: str, about: str, rest: str = "") -> Path:
+        some = [{**event, "eventTime": f"{month}-02T00:00:00+00:00"} for event in events(folder)]
+        lines = [json.dumps(event) for event in some if about in event["job"]["name"]]
+        path = copy / f"{month}.ndjson"
+        path.write_text("".join(f"{line}\n" for line in lines) + rest)
+        return path
+
+    first, second = tell("2013-01", "refined."), tell("2013-02", "", '{"cut off')
+    third, fourth = tell("2013-03", "refined.flights"), tell("2013-04", "refined.planes")
+    tables = read_graph(copy).tables
+    assert tables["raw.flightops__flights"].at.startswith("2013-02")
+    before = {path: path.read_bytes() for path in (first, second, third, fourth)}
+    assert drop_replaced(copy, before="2013-01") == {}
+    foreseen = drop_replaced(copy, before="2013-04", dry_run=True)
+    assert {path: path.read_bytes() for path in before} == before
+    assert drop_replaced(copy, before="2013-04") == foreseen
+    assert read_graph(copy).tables == tables
+    assert not first.exists(), "all of it was told anew"
+    assert fourth.read_bytes() == before[fourth], "its month is not over"
+    assert foreseen == {first: len(before[first])} | {
+        path: len(before[path]) - path.stat().st_size for path in (second, third)
+    }
+    left = [json.loads(line) for path in (second, third) for line in path.read_text().splitlines()]
+    assert {event["eventType"] for event in left} == {"COMPLETE"}
+    names = [output["name"] for event in left for output in event["outputs"]]
+    assert sorted([*names, "refined.planes"]) == sorted({*names, "refined.planes"}), "each table once"
+    assert drop_replaced(copy, before="2013-04") == {}
 
 
 def test_hosts_that_share_a_lake_and_no_folder_share_its_lineage(services: EmbeddedServices, tmp_path: Path) -> None:

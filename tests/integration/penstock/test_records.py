@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common import fault_points
+from common.clock import utc_now
 from common.errors import GateRefused
 from common.settings import Settings
 from lake import ops
 from lake.lake import Lake
 from lake.ops import COSTS, GATE_RESULTS, LEDGER, OpsTable, declare_ops, ops_relation
 from lake.publish import identify, publish
+from lake.sweep import sweep
 from lake.verdicts import record_refusal
 from penstock.pipeline import Pipeline
 from penstock.records import record
@@ -94,6 +97,26 @@ def test_what_a_run_used_is_recorded_once_and_a_file_cut_off_by_a_crash_stops_no
         ("run-of-the-test", "ingest", "rest", "raw.shop__orders", DAYS[0], 1),
         ("run-of-the-test", "run", "other", "", "", 1),
     ]
+
+
+def test_files_of_costs_that_the_table_has_go_when_no_sync_looks_at_their_month_any_more(shop: Bench) -> None:
+    run = pipeline(shop)
+    with run.work.batch("ingest", "raw.shop__orders", DAYS[0]):
+        pass
+    record(run)
+    (kept,) = (Path(shop.settings.lake_uri) / "ops" / "usage").rglob("*.json")
+    unread = kept.with_name(f"{'0' * 32}.json")
+    unread.write_text(kept.read_text())
+    before = rows(shop, COSTS, "*")
+
+    def swept(days: int) -> set[Path]:
+        lake = Lake(shop.settings, clock=lambda: utc_now() + timedelta(days=days))
+        sweep(lake, grace=timedelta(0))
+        return {path for path in (kept, unread) if not path.exists()}
+
+    assert swept(0) == set()
+    assert swept(75) == {kept}, "what the table does not have stays"
+    assert rows(shop, COSTS, "*") == before
 
 
 def test_only_what_is_new_is_read(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -126,14 +127,20 @@ def test_the_form_is_the_one_that_accept_prefers(served: Served, accept: str, me
     assert served.get(ROWS, headers={"Accept": accept}).headers["content-type"] == media
 
 
-def test_no_text_of_a_csv_is_a_formula_and_no_number_is_touched(served: Served) -> None:
+def test_no_text_of_a_csv_is_a_formula_and_no_number_is_touched(served: Served, figures: Callable[..., None]) -> None:
     """Fault 14."""
     text = served.get("/v1/datasets/notes/rows", format="csv").text
     header, *lines = csv.reader(io.StringIO(text, newline=""))
+    cells = [line[0] for line in lines]
+    live = [cell for cell in [*cells, *header] if cell.startswith(DANGEROUS)]
+    figures(
+        payloads=len(PAYLOADS),
+        payloads_live=len(live),
+        negative_numbers_altered=sum(line[1] != "-5" for line in lines),
+    )
     assert header == ["'=text", "amount", "ratio"]
     assert [line[1] for line in lines] == ["-5"] * len(PAYLOADS)
-    cells = [line[0] for line in lines]
-    assert [cell for cell in [*cells, *header] if cell.startswith(DANGEROUS)] == []
+    assert live == []
     back = [cell[1:] if cell[:1] == "'" and cell[1:].startswith(DANGEROUS) else cell for cell in cells]
     assert back == list(PAYLOADS)
     by_sql = served.sql('select "=text", amount from notes', Accept="text/csv").text

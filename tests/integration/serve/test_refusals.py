@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -99,7 +100,7 @@ def test_a_bad_question_is_a_problem(
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_no_name_of_a_callers_becomes_sql(served: Served, text: str) -> None:
+def test_no_name_of_a_callers_becomes_sql(served: Served, figures: Callable[..., None], text: str) -> None:
     """Fault 15: every place that takes a name, with every text that would be more than one."""
     places: list[tuple[str, dict[str, Any]]] = [
         (ROWS, {"select": text}),
@@ -113,11 +114,13 @@ def test_no_name_of_a_callers_becomes_sql(served: Served, text: str) -> None:
         (SUMS, {"measure": "count", "sort": text}),
         (f"/v1/datasets/{quote(text, safe='')}/rows", {}),
     ]
-    for path, options in places:
-        answer = served.get(path, **options)
-        assert answer.status_code in {400, 404}, (path, options)
-        problem(answer, answer.status_code, answer.json()["code"])
+    answers = [served.get(path, **options) for path, options in places]
     values = served.rows(SUMS, filter=f"origin:eq:{text}")
+    taken = sum(answer.status_code not in {400, 404} for answer in answers) + (values != [{"count": 0}])
+    figures(names=1, call_sites=len(places) + 1, executed_payloads=taken)
+    for answer, place in zip(answers, places, strict=True):
+        assert answer.status_code in {400, 404}, place
+        problem(answer, answer.status_code, answer.json()["code"])
     assert values == [{"count": 0}]
 
 
@@ -164,14 +167,23 @@ def test_without_a_good_token_nothing_is_told(served: Served, header: str | None
         assert "penstock-release" not in answer.headers
 
 
-def test_a_revoked_token_is_refused_by_the_next_request(start: Callable[..., Served]) -> None:
+def test_a_revoked_token_is_refused_by_the_next_request(
+    start: Callable[..., Served], figures: Callable[..., None]
+) -> None:
     served = start()
     token, claims = served.issuer.issue("admin", ["read"], subject="job", audience="penstock", expires_in_s=60)
     headers = {"Authorization": f"Bearer {token}"}
     assert served.client.get(ROWS, headers=headers).status_code == 200
     served.issuer.revoke(claims["jti"])
-    for path in (ROWS, "/v1/datasets"):
-        problem(served.client.get(path, headers=headers), 401, "token_revoked")
+    began = time.monotonic()
+    answers = [served.client.get(path, headers=headers) for path in (ROWS, "/v1/datasets")]
+    figures(
+        action="revoked token",
+        accepted_bad_tokens=sum(answer.status_code != 401 for answer in answers),
+        revocation_delay_s=round(time.monotonic() - began, 3),
+    )
+    for answer in answers:
+        problem(answer, 401, "token_revoked")
 
 
 def test_too_many_requests_are_told_when_to_come_again(start: Callable[..., Served]) -> None:

@@ -86,7 +86,7 @@ def test_a_second_process_is_refused_and_told_what_to_do(warehouse: Path, hold: 
 
 def test_the_lease_is_free_again_when_its_holder_is_done(warehouse: Path, hold: Holder) -> None:
     holder = hold(warehouse)
-    holder.communicate("go\n", timeout=30)
+    holder.communicate("go\n", timeout=60)
     with lease(warehouse):
         pass
 
@@ -103,7 +103,7 @@ def test_who_waits_gets_it_as_soon_as_the_holder_is_killed(warehouse: Path, hold
     holder = hold(warehouse)
     waiter = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.5; kill -9 {holder.pid}"])
     with lease(warehouse, wait_s=60.0):
-        assert holder.poll() is not None or holder.wait(timeout=5) != 0
+        assert holder.poll() is not None or holder.wait(timeout=60) != 0
     waiter.wait()
 
 
@@ -174,7 +174,7 @@ def test_a_builder_that_was_stopped_past_its_lease_cannot_publish_when_it_wakes(
     zombie.stdin.write("go\n")
     zombie.stdin.flush()
     assert "refused: This process lost its lease" in zombie.stdout.readline()
-    assert zombie.wait(timeout=30) == 0
+    assert zombie.wait(timeout=60) == 0
     assert not (warehouse / "current").exists()
     assert [release.id for release in Releases(warehouse).all()] == ["r000002"]
 
