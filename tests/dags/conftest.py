@@ -85,11 +85,7 @@ def pipeline(scheduler: Scheduler, services: EmbeddedServices) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def operator(scheduler: Scheduler, services: EmbeddedServices) -> Iterator[Operator]:
-<<<<<<< HEAD
     """Somebody who operates it all by HTTP. There must be a release."""
-=======
-    """Somebody who operates it all by HTTP."""
->>>>>>> integration
     home = scheduler.home
     with serving(home, home / "sources", stations=services.connections["stations"]) as found:
         yield found
