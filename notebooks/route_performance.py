@@ -137,7 +137,7 @@ def _(alt, chosen, page):
 
     def _bars(chart):
         return chart.mark_bar().encode(
-            x=alt.X("avg_arrival_delay_min:Q", title="Mean arrival delay (min, negative: early)"),
+            x=alt.X("avg_arrival_delay_min:Q", title="Mean (min, early: negative)"),
             y=alt.Y(f"{_label}:N", title=None, sort="-x"),
             tooltip=[
                 alt.Tooltip(f"{_label}:N", title="Carrier"),
