@@ -107,7 +107,7 @@ def _(Kpi, accounts, costs, incidents, page, quarantine, told, verdicts):
         Kpi(
             "Rows in quarantine",
             told(None if quarantine is None else quarantine["rows"].sum()),
-            f"that wait; {told(_rows)} rows were read" if _rows else "no rows were read",
+            f"waiting, of {told(_rows)} read" if _rows else "no rows were read",
         ),
         Kpi("Processor time", told(_cpu / 60 if _cpu is not None else None, "min"), "all stages chosen"),
     )
@@ -141,7 +141,7 @@ def _(alt, chosen, page, wanted):
         f"""
         select table_name, partition_key::date as day,
                arg_max(case when outcome <> 'published' then 'refused'
-                            when quarantined > discarded then 'published, some rows in quarantine'
+                            when quarantined > discarded then 'some rows in quarantine'
                             else 'published' end, published_at) as state,
                arg_max(published, published_at)::bigint as rows
         from ops.ledger where {wanted} and try_cast(partition_key as date) is not null
@@ -158,10 +158,10 @@ def _(alt, chosen, page, wanted):
             color=alt.Color(
                 "state:N",
                 scale=alt.Scale(
-                    domain=["published", "published, some rows in quarantine", "refused"],
+                    domain=["published", "some rows in quarantine", "refused"],
                     range=["#00A078", "#D98200", "#B03A2E"],
                 ),
-                legend=alt.Legend(labelLimit=300),
+                legend=alt.Legend(labelLimit=300, columns=1),
             ),
             tooltip=[
                 alt.Tooltip("table_name:N", title="Table"),
@@ -273,7 +273,7 @@ def _(alt, chosen, page, wanted):
         return chart.mark_bar().encode(
             x=alt.X("cpu_s:Q", title="Processor time (s)"),
             y=alt.Y("stage:N", title=None, sort=["ingest", "refine", "warehouse"]),
-            color=alt.Color("step:N"),
+            color=alt.Color("step:N", legend=alt.Legend(columns=3)),
             tooltip=[
                 alt.Tooltip("stage:N", title="Stage"),
                 alt.Tooltip("step:N", title="Step"),

@@ -113,7 +113,7 @@ def _(alt, by_band, factor, page):
                     axis=alt.Axis(labelAngle=0),
                 ),
                 xOffset="origin_code:N",
-                y=alt.Y(f"{column}:Q", title=title, axis=alt.Axis(format=".0%")),
+                y=alt.Y(f"{column}:Q", title=title, axis=alt.Axis(format=".1~%")),
                 color=alt.Color("origin_code:N", title="Departure airport"),
                 tooltip=[
                     alt.Tooltip("origin_code:N", title="Airport"),
@@ -166,7 +166,7 @@ def _(alt, by_day, page):
     def _points(chart):
         return chart.mark_circle(size=55, opacity=0.7).encode(
             x=alt.X("avg_visibility_mi:Q", title="Mean visibility of the day (mi)"),
-            y=alt.Y("late_departure_share:Q", title="Over 15 min late (% of departed)", axis=alt.Axis(format=".0%")),
+            y=alt.Y("late_departure_share:Q", title="Over 15 min late (% of departed)", axis=alt.Axis(format=".1~%")),
             color=alt.Color("origin_code:N", title="Departure airport"),
             tooltip=[
                 alt.Tooltip("day:T", title="Day", format="%Y-%m-%d"),
@@ -197,8 +197,8 @@ def _(alt, by_day, page):
             alt.Tooltip("cancelled_share:Q", title="Cancelled", format=".1%"),
         ]
         return chart.mark_circle(size=55, opacity=0.7).encode(
-            x=alt.X("precipitation_in:Q", title="Precipitation of the day (in)"),
-            y=alt.Y("cancelled_share:Q", title="Cancelled (% of scheduled)", axis=alt.Axis(format=".0%")),
+            x=alt.X("precipitation_in:Q", title="Precipitation of the day (in)", axis=alt.Axis(format=".2~f")),
+            y=alt.Y("cancelled_share:Q", title="Cancelled (% of scheduled)", axis=alt.Axis(format=".1~%")),
             color=alt.Color("origin_code:N", title="Departure airport"),
             tooltip=_tips,
         )

@@ -154,7 +154,7 @@ class Page:
         import marimo as mo
 
         cards = [mo.stat(value=each.value, label=each.label, caption=each.caption, bordered=True) for each in kpis]
-        return _grid(cards, column="9.5rem", gap="0.75rem")
+        return _grid(cards, column="12.5rem", gap="0.75rem")
 
     def beside(self, *things: Any) -> Any:
         """Things side by side, below each other where the window is narrow."""

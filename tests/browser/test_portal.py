@@ -57,6 +57,32 @@ CONTRAST = """
 """
 """How many texts a page has, and those whose contrast is under WCAG's 4.5 to 1."""
 
+STRUCTURE = """
+() => {
+  const wrong = [], ids = new Set();
+  let level = 0;
+  for (const each of document.querySelectorAll('h1, h2, h3, h4, h5, h6')) {
+    const own = Number(each.tagName[1]);
+    if (own > level + 1) wrong.push(`h${own} follows h${level}: ${each.textContent.trim()}`);
+    level = own;
+  }
+  for (const each of document.querySelectorAll('input:not([type=hidden]), select, textarea')) {
+    if (!each.labels.length && !each.ariaLabel) wrong.push(`no label: ${each.name}`);
+  }
+  for (const each of document.querySelectorAll('a, button, summary')) {
+    if (!each.textContent.trim() && !each.ariaLabel) wrong.push(`no name: ${each.outerHTML}`);
+  }
+  for (const each of document.querySelectorAll('th:not([scope])')) wrong.push(`no scope: ${each.textContent}`);
+  for (const each of document.querySelectorAll('img:not([alt])')) wrong.push(`no text: ${each.src}`);
+  for (const each of document.querySelectorAll('[id]')) {
+    if (ids.has(each.id)) wrong.push(`twice: ${each.id}`);
+    ids.add(each.id);
+  }
+  return wrong;
+}
+"""
+"""What a reader by ear or keyboard would stumble over: headings that skip, and what has no name."""
+
 
 def test_somebody_signs_in_finds_filters_and_downloads_a_dataset_sees_its_dashboard_and_an_incident(
     site: Site, come: Callable[..., Visitor], tmp_path: Path
@@ -121,7 +147,7 @@ def test_somebody_signs_in_at_an_issuer_and_out_again(site: Site, chrome: Browse
             visitor.go("/releases")
             page.get_by_role("link", name="Sign in with").click()
             expect(page.get_by_role("heading", level=1)).to_have_text("Who do you want to be?")
-            assert page.evaluate(CONTRAST)[1] == []
+            assert (page.evaluate(CONTRAST)[1], page.evaluate(STRUCTURE)) == ([], [])
             page.get_by_role("button", name="Cancel").click()
             expect(page.get_by_role("alert")).to_contain_text("did not sign you in (access_denied)")
             page.get_by_role("link", name="Sign in with").click()
@@ -156,6 +182,7 @@ def test_every_page_is_whole_quiet_and_can_be_read(come: Callable[..., Visitor],
         assert visitor.errors == ([] if status == 200 else [visitor.errors[0]]), path
         looked, weak = page.evaluate(CONTRAST)
         assert (looked > 20, weak) == (True, []), path
+        assert page.evaluate(STRUCTURE) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         for landmark in ("banner", "main", "contentinfo", "search"):
             assert page.get_by_role(landmark).count() == 1, (path, landmark)
