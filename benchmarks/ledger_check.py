@@ -62,7 +62,7 @@ def main() -> int:
             f"second run: {unchanged} of {batches} batches unchanged, "
             f"release {second.report['release'] or 'not needed'}"
         )
-        problems += _stray_files(pipeline)
+        problems += stray_files(pipeline)
         if arguments.start <= DAY < arguments.end:
             problems += _repair(home, entries)
         print(
@@ -121,7 +121,7 @@ def _command(home: Path, *words: str) -> None:
     subprocess.run(command, env=process_environment(PENSTOCK_HOME=str(home)), check=True, stdout=subprocess.DEVNULL)
 
 
-def _stray_files(pipeline: Pipeline) -> list[str]:
+def stray_files(pipeline: Pipeline) -> list[str]:
     """Parquet files in the lake that are not live in a current snapshot, of whatever table."""
     catalog = pipeline.lake.catalog
     tables = [TableId(*names) for namespace in catalog.list_namespaces() for names in catalog.list_tables(namespace)]
