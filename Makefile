@@ -21,7 +21,7 @@ WORKERS ?= 3
 
 .PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
 	prove-celery prove-readers soak bench \
-	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
+	bench-ingest bench-intervals bench-mariadb bench-api bench-bi bench-gates bench-growth bench-late bench-objects \
 	bench-proofs bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
@@ -118,8 +118,11 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
 
-bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
-	@$(BIN)/python -m benchmarks.api
+bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes; PARTS="export publishing")
+	@$(BIN)/python -m benchmarks.api $(if $(PARTS),--parts $(PARTS))
+
+bench-bi: $(INSTALLED) ## What one changed day sends to the BI database, by month and whole (two minutes)
+	@$(BIN)/python -m benchmarks.bi
 
 bench-proofs: $(INSTALLED) ## What it costs a run to prove rows before they are used (two minutes)
 	@$(BIN)/python -m benchmarks.proofs

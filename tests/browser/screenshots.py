@@ -14,13 +14,22 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from penstock import embedded
-from tests.browser.chromium import PATIENCE_MS, Visitor, browsing, chromium
+from tests.browser.chromium import HEIGHT, PATIENCE_MS, Visitor, browsing, chromium
 from tests.browser.site import PAGES, Site, fill, serving
 
 LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "phone-dark": ("dark", 390)}
 """Name -> preference, and width in px."""
 
-DASHBOARDS = ("route_performance", "weather_effect", "platform_health")
+DASHBOARDS = ("flights", "route_performance", "weather_effect", "platform_health")
+_QUIET_MS = 4000
+_STILL = """
+(quietMs) => {
+  const seen = document.body.innerText.length + document.querySelectorAll('canvas, marimo-vega').length;
+  if (window.penstockSeen !== seen) [window.penstockSeen, window.penstockAt] = [seen, Date.now()];
+  return Date.now() - window.penstockAt > quietMs;
+}
+"""
+_TALLEST = "() => Math.max(...[...document.querySelectorAll('*')].map((each) => each.scrollHeight))"
 
 
 def take(site: Site, folder: Path) -> int:
@@ -42,9 +51,11 @@ def take(site: Site, folder: Path) -> int:
                 visitor.go(path)
                 if path.startswith("/dashboards/") and path != "/dashboards/":
                     wait_for_charts(visitor.page())
+                    unroll(visitor.page(), width)
                 name = re.sub(r"[^a-z0-9_.]+", "-", path.partition("?")[0].strip("/")) or "home"
                 found = "-found" if "?" in path else ""
                 visitor.page().screenshot(path=folder / f"{name}{found}-{look}.png", full_page=True)
+                visitor.page().set_viewport_size({"width": width, "height": HEIGHT})
                 count += 1
             visitor.context.close()
     return count
@@ -52,7 +63,14 @@ def take(site: Site, folder: Path) -> int:
 
 def wait_for_charts(page: Page) -> None:
     """Until a dashboard says which release it shows; its charts follow. It never ends to talk to its server."""
-    page.get_by_text(re.compile(r"Release r\d{6}")).first.wait_for(timeout=2 * PATIENCE_MS)
+    page.get_by_text(re.compile(r"[Rr]elease r\d{6}")).first.wait_for(timeout=2 * PATIENCE_MS)
+
+
+def unroll(page: Page, width: int) -> None:
+    """Until nothing comes any more, in a window as high as the dashboard, which scrolls within it."""
+    page.wait_for_function(_STILL, arg=_QUIET_MS, polling=250, timeout=2 * PATIENCE_MS)
+    page.set_viewport_size({"width": width, "height": min(8000, page.evaluate(_TALLEST))})
+    page.wait_for_function(_STILL, arg=_QUIET_MS, polling=250, timeout=2 * PATIENCE_MS)
 
 
 def main() -> None:

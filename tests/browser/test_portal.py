@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from penstock.portal.login import COOKIE
 from tests.browser.chromium import MISSING, PATIENCE_MS, Visitor, require
 from tests.browser.screenshots import wait_for_charts
-from tests.browser.site import DAY, PAGES, Site
+from tests.browser.site import DAY, PAGES, Site, serving
+from tests.command_line import CommandLine
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -103,6 +107,45 @@ def test_somebody_signs_in_finds_filters_and_downloads_a_dataset_sees_its_dashbo
     assert str(site.home) not in page.content()
 
 
+def test_somebody_signs_in_at_an_issuer_and_out_again(site: Site, chrome: Browser) -> None:
+    provider = CommandLine(site.home, {}).start("token", "provider")
+    try:
+        said = [provider.stdout.readline() for _ in range(2)]
+        found = re.search(r"PENSTOCK_TOKEN_ISSUERS=(\S+) PENSTOCK_LOGIN_CLIENT_ID=(\S+)", said[1])
+        assert found, (said, provider.stderr.read())
+        issuer, client_id = found.groups()
+        settings = {"PENSTOCK_TOKEN_ISSUERS": issuer, "PENSTOCK_LOGIN_CLIENT_ID": client_id}
+        with serving(site.home, settings) as own:
+            visitor = Visitor.come(chrome, own.address)
+            page = visitor.page()
+            visitor.go("/releases")
+            page.get_by_role("link", name="Sign in with").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Who do you want to be?")
+            assert page.evaluate(CONTRAST)[1] == []
+            page.get_by_role("button", name="Cancel").click()
+            expect(page.get_by_role("alert")).to_contain_text("did not sign you in (access_denied)")
+            page.get_by_role("link", name="Sign in with").click()
+            page.get_by_label("Name").fill("ada@example.com")
+            page.get_by_label("Role").select_option("analyst")
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_text("ada@example.com")).to_be_visible()
+            assert page.url == f"{own.address}/"
+            [session] = [each for each in visitor.context.cookies() if each.get("name") == COOKIE]
+            assert (session.get("httpOnly"), session.get("sameSite")) == (True, "Lax")
+            page.get_by_role("button", name="Sign out").click()
+            page.get_by_role("link", name="sign out there as well").click()
+            page.wait_for_url(f"{own.address}/login")
+            visitor.go("/")
+            expect(page).to_have_title("Sign in · Penstock")
+            assert ["401" in each for each in visitor.errors] == [True], "the page of the sign-in that was cancelled"
+            assert {each.partition("/authorize")[0].partition("/logout")[0] for each in visitor.strangers} >= {issuer}
+            assert all(each.startswith(f"{issuer}/") for each in visitor.strangers)
+            visitor.context.close()
+    finally:
+        provider.send_signal(signal.SIGINT)
+        assert provider.wait(60) == 0
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_every_page_is_whole_quiet_and_can_be_read(come: Callable[..., Visitor], scheme: str, width: int) -> None:
     visitor = come(scheme=scheme, width=width)
@@ -153,6 +196,8 @@ def test_pages_of_files_ask_no_other_host(come: Callable[..., Visitor]) -> None:
     assert visitor.errors == []
     assert visitor.go("/docs/") == 200
     expect(visitor.page().get_by_text("The warehouse of this release")).to_be_visible()
+    assert visitor.errors == []
+    assert visitor.go("/docs/another") == 404
 
 
 def test_without_chromium_the_tests_are_skipped_and_in_ci_they_fail() -> None:

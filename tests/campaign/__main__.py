@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ class Plan:
         commit: of the tree, with ``+`` if it was changed since.
         seed: of every random choice.
         quick: whether a sample is enough.
-        limit_s: time after which a job begins no further trial, in s; 0 means none.
+        limit_s: time of a fault, or of a stage of the first, after which no further trial begins, in s; 0 means none.
     """
 
     commit: str
@@ -143,7 +144,8 @@ def jobs_of(folder: Path, faults: Sequence[Fault], plan: Plan) -> list[Job]:
     if nodes:
         numbers = ",".join(fault.number for fault in faults)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.campaign.plugin"]
-        command += ["--faults", numbers, "--trials-to", str(folder), *nodes]
+        limit_s = plan.limit_s * sum(bool(fault.sample) for fault in faults)
+        command += ["--faults", numbers, "--trials-to", str(folder), "--limit-s", str(limit_s), *nodes]
         found.insert(0, Job(folder, "tests", command, [trials_file(folder, fault.number) for fault in faults]))
     return found
 
@@ -220,6 +222,7 @@ def main() -> None:
     if given.again:
         for done in folder.glob("*.done.json"):
             done.unlink()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # jobs are stopped on the way out
     plan = Plan(commit_of_tree(), given.seed, given.quick, given.limit_s)
     whole = run(jobs_of(folder, faults, plan), given.jobs, plan)
     raise SystemExit(0 if whole else 1)

@@ -8,6 +8,7 @@ Usage: ``pytest -p tests.campaign.plugin --faults 9,23 --trials-to FOLDER NODE..
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Which faults the tests prove, and where their trials go."""
     parser.addoption("--faults", required=True)
     parser.addoption("--trials-to", required=True, type=Path)
+    parser.addoption("--limit-s", default=0, type=int, help="begin no test after so many seconds; 0: no limit")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,11 +30,30 @@ def pytest_configure(config: pytest.Config) -> None:
     numbers = config.getoption("--faults").split(",")
     faults = [fault for fault in FAULTS if fault.number in numbers]
     config.pluginmanager.register(Recorder(faults, config.getoption("--trials-to")))
+    config.pluginmanager.register(Limit(faults, config.getoption("--limit-s")))
 
 
 def trials_file(folder: Path, number: str) -> Path:
     """Where the trials go that a fault's tests make."""
     return folder / f"{number}.tests.jsonl"
+
+
+class Limit:
+    """Has the cheapest test of each fault come first, and leaves out those that come when the time is over."""
+
+    def __init__(self, faults: list[Fault], limit_s: int) -> None:
+        self._faults, self._limit_s, self._began = faults, limit_s, time.monotonic()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Sort them."""
+        items.sort(key=lambda item: not any(is_of(fault.sample, item.nodeid) for fault in self._faults))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Leave out a test whose turn comes too late."""
+        if self._limit_s and time.monotonic() - self._began > self._limit_s:
+            pytest.skip(f"{self._limit_s} s are over")
 
 
 class Recorder:
@@ -60,4 +81,9 @@ class Recorder:
 
 def proves(fault: Fault, node: str) -> bool:
     """Whether a test, by its node id, is one of those that a fault names."""
-    return any(node == each or node.startswith((f"{each}::", f"{each}[", f"{each}/")) for each in fault.tests)
+    return any(is_of(each, node) for each in fault.tests)
+
+
+def is_of(named: str, node: str) -> bool:
+    """Whether a test is the one that is named, or one of the file or folder."""
+    return bool(named) and (node == named or node.startswith((f"{named}::", f"{named}[", f"{named}/")))

@@ -149,7 +149,7 @@ def _run(ended: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[Trial]
     kind = f"{len(ended)} jobs" + (f", {samples} of them samples as of `make faults-quick`" if samples else "")
     wall, cpu = (sum(done.get(name, 0.0) for done in ended) / 60 for name in ("seconds", "cpu_s"))
     limits = sorted({done["limit_s"] for done in ended if done["limit_s"]})
-    limited = f" Jobs that took longer began no further trial after {limits[-1]} s." if limits else ""
+    limited = f" Each fault, and each stage of the first, had {limits[-1]} s at the most." if limits else ""
     few = [f"{name} ({kills})" for name, kills in _kills(found["1"]).items() if kills < TRIALS]
     short = f" Stages with fewer than {TRIALS} kills: {', '.join(few)}." if few else ""
     took = f"The jobs took {wall:,.0f} minutes in all, {cpu:,.0f} of them on a processor.{limited}{short}"

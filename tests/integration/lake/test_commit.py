@@ -232,7 +232,7 @@ def test_what_a_writer_remembers_of_its_commits_is_what_lies_in_the_files(local:
             remembered, table = local.lake.live(TABLE), local.lake.load(TABLE)
             catalog._LIVE.clear()
             catalog._listed.cache_clear()
-            catalog._manifest_files.cache_clear()
+            catalog._MANIFESTS = catalog.ReadManifests(10_000)
             other = local.open()
             assert sorted(map(_told, other.live(TABLE))) == sorted(map(_told, remembered))
             assert other.load(TABLE).metadata.model_dump() == table.metadata.model_dump()

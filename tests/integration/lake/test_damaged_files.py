@@ -62,7 +62,7 @@ def forget() -> None:
     """What this process has read of metadata so far."""
     catalog._LIVE.clear()
     catalog._listed.cache_clear()
-    catalog._manifest_files.cache_clear()
+    catalog._MANIFESTS = catalog.ReadManifests(10_000)
 
 
 def test_a_snapshot_that_was_swept_while_it_was_read_is_told_as_worth_another_try(local: Bench) -> None:
