@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -371,7 +372,13 @@ def test_another_process_stops_everything_and_nothing_is_left(scheduler: Schedul
         Scheduler.attach(scheduler.home)
 
 
-def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    folder = tmp_path / "airflow"
+    folder.mkdir()
+    for name in ("airflow.db", "migrated"):  # to make a database takes longer than all else here
+        shutil.copy(scheduler.folder / name, folder / name)
     broken = Scheduler(tmp_path, environment={"AIRFLOW__CORE__AUTH_MANAGER": "no.such.AuthManager"})
     with pytest.raises(TerminalError, match=r"api-server ended while starting: .*api-server\.log"):
         broken.start()
