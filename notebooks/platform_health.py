@@ -35,9 +35,8 @@ def _(page):
 
 @app.cell
 def _(mo, page):
-    _stages = page.rows("select stage from ops.ledger union select stage from ops.costs order by 1")
-    _known = [] if _stages is None else _stages["stage"].to_list()
-    stages = mo.ui.multiselect(options=_known, value=_known, label="Stages")
+    _known = page.rows("select stage from ops.ledger union select stage from ops.costs order by 1")
+    stages = page.choice("Stages", _known)
     tables = mo.ui.text(placeholder="flights", label="Table contains")
     mo.hstack([stages, tables], justify="start", gap=2, wrap=True)
     return stages, tables

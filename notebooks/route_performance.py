@@ -34,11 +34,9 @@ def _(page):
 
 @app.cell
 def _(mo, page):
-    _airports = page.figures("flights", by=["origin_code"])
     _days = page.rows("select min(scheduled_on) as first, max(scheduled_on) as last from mart_daily_route_performance")
-    _known = [] if _airports is None else _airports["origin_code"].to_list()
     _first, _last = (None, None) if _days is None else _days.row(0)
-    airports = mo.ui.multiselect(options=_known, value=_known, label="Departure airports")
+    airports = page.choice("Departure airports", page.figures("flights", by=["origin_code"]))
     days = mo.ui.date_range(start=_first, stop=_last, label="Scheduled days") if _first else None
     grain = mo.ui.dropdown(options=["day", "week", "month"], value="day", label="Group by")
     mo.hstack([each for each in (airports, days, grain) if each is not None], justify="start", gap=2, wrap=True)

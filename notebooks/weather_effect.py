@@ -40,9 +40,8 @@ def _(mo, page):
         "Precipitation": "precipitation_in",
         "Temperature": "temperature_f",
     }
-    _airports = page.rows("select distinct origin_code from mart_weather_delay order by 1")
-    _known = [] if _airports is None else _airports["origin_code"].to_list()
-    airports = mo.ui.multiselect(options=_known, value=_known, label="Departure airports")
+    _known = page.rows("select distinct origin_code from mart_weather_delay order by 1")
+    airports = page.choice("Departure airports", _known)
     factor = mo.ui.dropdown(options=FACTORS, value="Visibility", label="Reading")
     mo.hstack([airports, factor], justify="start", gap=2, wrap=True)
     return airports, factor

@@ -149,6 +149,13 @@ class Page:
         way = "" if shelf_of_page() is None else "<small><a href='/dashboards/'>All dashboards</a></small>\n\n"
         return mo.md(f"{way}# {self.title}\n\n{self.guide}\n\n<small data-penstock='release'>{said}</small>")
 
+    def choice(self, label: str, frame: pl.DataFrame | None) -> Any:
+        """A filter by the values of a frame's first column, all of which are chosen at first."""
+        import marimo as mo
+
+        values = [] if frame is None else frame.to_series(0).to_list()
+        return mo.ui.multiselect(options=values, value=values, label=label)
+
     def kpis(self, *kpis: Kpi) -> Any:
         """The row of figures."""
         import marimo as mo
