@@ -3,7 +3,8 @@
 Each trial is a JSON line in the campaign's folder as soon as it is done. A job that ended is not run again for the
 same commit and seed: whoever was interrupted goes on by the same command. Exit code 1 if a trial found a defect.
 
-Usage: ``python -m tests.campaign [--quick] [--faults 1,24] [--jobs 2] [--seed 1] [--limit-s 0] [--again]``
+Usage: ``python -m tests.campaign [--quick] [--faults 1,24] [--jobs 2] [--seed 1] [--limit-s 0] [--only 1.lake]
+[--again]``
 """
 
 from __future__ import annotations
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--limit-s", type=int, default=0, help="for each job; 0: no limit")
+    parser.add_argument("--only", default="", help="names of jobs, such as 1.lake,24.swap,tests; all by default")
     parser.add_argument("--again", action="store_true", help="run what has been done before as well")
     parser.add_argument("--to", type=Path, default=ROOT / ".faults")
     given = parser.parse_args()
@@ -224,7 +226,9 @@ def main() -> None:
             done.unlink()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # jobs are stopped on the way out
     plan = Plan(commit_of_tree(), given.seed, given.quick, given.limit_s)
-    whole = run(jobs_of(folder, faults, plan), given.jobs, plan)
+    only = {name.strip() for name in given.only.split(",") if name.strip()}
+    jobs = [job for job in jobs_of(folder, faults, plan) if not only or job.name in only]
+    whole = run(jobs, given.jobs, plan)
     raise SystemExit(0 if whole else 1)
 
 

@@ -7,6 +7,9 @@ trials of one stage shows that a process is really disturbed where it is said, a
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +27,11 @@ from tests.campaign.fault_01 import at_any_time
 from tests.campaign.faults import FAULTS, Fault
 from tests.campaign.job import parts_of
 from tests.campaign.plugin import Recorder, proves, trials_file
+from tests.campaign.reader import FileThere
 from tests.campaign.stages import DAY, STAGES, WEATHER
 from tests.campaign.state import Difference, World
 from tests.campaign.trial import Trial
+from tests.forked import start
 from tests.integration.ingestion.test_killed_replays import TRIALS as replay_trials  # noqa: N811
 from tests.integration.ingestion.test_killed_row_versions import TRIALS as versions_trials  # noqa: N811
 from tests.integration.penstock.test_incidents import TRIALS as incidents_trials  # noqa: N811
@@ -78,6 +83,22 @@ def test_a_step_that_is_killed_at_any_time_does_too(crashes: Crashes) -> None:
 
 def test_a_point_that_is_not_reached_is_no_trial(crashes: Crashes) -> None:
     assert crashes.trial("lake.publish.after_commit:3", action="kill") is None
+
+
+def test_a_process_that_ends_in_an_error_of_its_own_is_no_success(tmp_path: Path) -> None:
+    process = start(["{"], environment={}, folder=tmp_path, function="json:loads")
+    _, err = process.communicate(timeout=600)
+    assert (process.returncode, "JSONDecodeError" in err) == (1, True)
+
+
+def test_a_reader_stops_when_it_is_told_and_when_nobody_is_left_who_could_tell_it(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    assert FileThere(tmp_path / "stop", dead.pid).is_set()
+    reading = FileThere(tmp_path / "stop", os.getpid())
+    assert not reading.is_set()
+    (tmp_path / "stop").touch()
+    assert reading.is_set()
 
 
 def test_rows_that_are_lost_doubled_or_changed_are_counted_by_key() -> None:
