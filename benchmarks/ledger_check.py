@@ -122,11 +122,13 @@ def _command(home: Path, *words: str) -> None:
 
 
 def stray_files(pipeline: Pipeline) -> list[str]:
-    """Parquet files in the lake that are not live in a current snapshot, of whatever table."""
+    """Parquet files of data that are not live in a current snapshot; what ``ops`` has superseded is for a sweep."""
     catalog = pipeline.lake.catalog
     tables = [TableId(*names) for namespace in catalog.list_namespaces() for names in catalog.list_tables(namespace)]
     live = {engine_path(file.location) for table in tables for file in pipeline.lake.live(table)}
-    found = {str(path) for path in Path(pipeline.settings.lake_uri).rglob("*.parquet")}
+    root = Path(pipeline.settings.lake_uri)
+    superseded = {str(path) for path in (root / "ops").rglob("*.parquet")} - live
+    found = {str(path) for path in root.rglob("*.parquet")} - superseded
     print(f"files: {len(found):,} Parquet files in the lake, {len(live):,} live")
     return [f"not live: {path}" for path in sorted(found - live)] + [
         f"missing: {path}" for path in sorted(live - found)
