@@ -18,7 +18,7 @@ from warehouse.releases import Releases
 
 PARTS = ("plain", "swap")
 QUICK_PARTS = ("plain",)
-ORDERS = 8
+ORDERS = 6
 """Tried of each case, spread over all there are; and a quarter as many drawn ones."""
 
 CASES = (

@@ -10,7 +10,7 @@ from tests.oracle.enumerated import enumerated
 
 PARTS = ("plain", "marks", "moves")
 QUICK_PARTS = ("plain",)
-ORDERS = 16
+ORDERS = 12
 """Tried of each case, spread over all there are; and a quarter as many drawn ones."""
 
 CASES = (
