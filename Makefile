@@ -16,12 +16,13 @@ FAULTS ?=
 JOBS ?= 2
 SEED ?= 1
 LIMIT_S ?= 0
+ORACLE_S ?= 600
 WORKERS ?= 3
 
-.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick prove-backfill \
+.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
 	prove-celery prove-readers soak bench \
-	bench-ingest bench-intervals bench-mariadb bench-api bench-gates bench-growth bench-late bench-objects \
-	bench-sandbox bench-telemetry screenshots sbom licences audit clean
+	bench-ingest bench-intervals bench-mariadb bench-api bench-bi bench-gates bench-growth bench-late bench-objects \
+	bench-proofs bench-sandbox bench-telemetry screenshots sbom licences audit clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +59,9 @@ faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage
 
 faults-quick: $(INSTALLED) ## A sample of every fault (5 minutes)
 	@$(BIN)/python -m tests.campaign --quick --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --to .faults/quick
+
+oracle: $(INSTALLED) ## Random sequences and interleavings against the serial model, seeds printed (ORACLE_S=600)
+	@$(BIN)/python -m tests.oracle --seconds $(ORACLE_S)
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import directions
 	@$(BIN)/ruff check .
@@ -114,8 +118,14 @@ bench-late: $(INSTALLED) ## What 500,000 updated rows cost that are merged by ke
 bench-objects: $(INSTALLED) ## A million rows as CSV, JSON lines and Parquet from a folder (two minutes)
 	@$(BIN)/python -m benchmarks.object_formats
 
-bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes)
-	@$(BIN)/python -m benchmarks.api
+bench-api: $(INSTALLED) ## What HTTP adds to DuckDB: requests a second, latency, exports, publishes under load (two minutes; PARTS="export publishing")
+	@$(BIN)/python -m benchmarks.api $(if $(PARTS),--parts $(PARTS))
+
+bench-bi: $(INSTALLED) ## What one changed day sends to the BI database, by month and whole (two minutes)
+	@$(BIN)/python -m benchmarks.bi
+
+bench-proofs: $(INSTALLED) ## What it costs a run to prove rows before they are used (two minutes)
+	@$(BIN)/python -m benchmarks.proofs
 
 bench-sandbox: $(INSTALLED) ## How soon guarded SQL that takes too much is gone, and what neighbours notice (ten minutes)
 	@$(BIN)/python -m benchmarks.sandbox

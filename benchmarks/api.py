@@ -1,7 +1,8 @@
 """What HTTP adds to DuckDB: requests a second, latency, an export of a million rows, a publish under load.
 
-``make bench-api``. The server is a process of its own over releases made here: a mart of 12,000 rows and a fact of a
-million. The load comes from this process, so both share the machine's processors. Ratios are of one run.
+``make bench-api``, or some of it: ``make bench-api PARTS="export publishing"``. The server is a process of its own over
+releases made here: a mart of 12,000 rows and a fact of a million. The load comes from this process, so both share the
+machine's processors. Ratios are of one run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import psutil
@@ -29,6 +31,7 @@ from warehouse.releases import Releases
 from warehouse.serve.tokens import LocalIssuer
 
 CLIENTS = 32
+PARTS = ("latency", "throughput", "export", "publishing")
 EXPORT = "/v1/datasets/fct/rows"
 AGGREGATE = "/v1/datasets/mart/aggregate?group=origin_code&measure=sum:flights&measure=max:delay_min"
 AGGREGATE_SQL = "SELECT origin_code, sum(flights), max(delay_min) FROM mart GROUP BY 1 ORDER BY 1"
@@ -59,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="duration of each load (default 10)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the export (default 1000000)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (default: all)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-bench-api-") as folder:
         home = Path(folder)
@@ -76,12 +80,14 @@ def main() -> int:
         try:
             assert server.stdout is not None
             port = int(server.stdout.readline().split()[1].split(":")[2].split("/")[0])
-            figures = {
-                **_latency(home, port, token),
-                **_throughput(port, token, arguments.seconds, psutil.Process(server.pid)),
-                **_export(home, port, token, psutil.Process(server.pid)),
-                **_publishing(home, port, token, arguments.seconds, arguments.rows),
+            process, seconds = psutil.Process(server.pid), arguments.seconds
+            ways: dict[str, Callable[[], dict[str, Any]]] = {
+                "latency": lambda: _latency(home, port, token),
+                "throughput": lambda: _throughput(port, token, seconds, process),
+                "export": lambda: _export(home, port, token, process),
+                "publishing": lambda: _publishing(home, port, token, seconds, arguments.rows),
             }
+            figures = {name: value for part in PARTS if part in arguments.parts for name, value in ways[part]().items()}
         finally:
             server.terminate()
             server.wait()

@@ -224,14 +224,18 @@ def summarize(samples: dict[str, list[Sample]], rows: int) -> dict[str, Any]:
 def _as_text(report: dict[str, Any]) -> str:
     lines = [f"{report['rows']:,} rows; medians; x is the ratio to penstock without its gate", ""]
     lines.append(
-        f"{'way':<15}{'rounds':>7}{'wall s':>9}{'x':>6}{'CPU s':>9}{'x':>6}{'peak MB':>9}{'size MB':>9}{'rows/s':>12}"
+        f"{'way':<15}{'rounds':>7}{'wall s':>9}{'x':>6}{'CPU s':>9}{'x':>6}{'peak MB':>9}{'x':>6}{'size MB':>9}{'x':>6}"
+        f"{'rows/s':>12}{'x':>6}"
     )
     ours = report["ways"].get("penstock")
     for name, way in report["ways"].items():
-        wall, cpu = (f"{way[k] / ours[k]:.2f}" if ours and ours[k] else "" for k in ("wall_s", "cpu_s"))
+        compared = ("wall_s", "cpu_s", "peak_rss_mb", "size_mb", "rows_per_s")
+        wall, cpu, peak, size, rate = (
+            f"{way[k] / ours[k]:.2f}" if ours and ours[k] and way[k] else "" for k in compared
+        )
         lines.append(
             f"{name:<15}{way['rounds']:>7}{way['wall_s']:>9.1f}{wall:>6}{way['cpu_s']:>9.1f}{cpu:>6}"
-            f"{way['peak_rss_mb']:>9,}{way['size_mb']:>9,}{way['rows_per_s']:>12,}"
+            f"{way['peak_rss_mb']:>9,}{peak:>6}{way['size_mb']:>9,}{size:>6}{way['rows_per_s']:>12,}{rate:>6}"
         )
     lines.append("")
     lines += [f"{each['ratio']:.2f} x {name} (limit {each['limit']})" for name, each in report["limits"].items()]

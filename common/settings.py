@@ -95,6 +95,19 @@ class Settings(BaseModel):
     )
     token_audience: str = Field(default="penstock", min_length=1, description="What tokens must be meant for.")
     token_role_claim: str = Field(default="role", min_length=1, description="Claim of a token that names its roles.")
+    login_client_id: str = Field(
+        default="", description="Id of the portal at an OpenID issuer: people sign in there. Empty: they paste a token."
+    )
+    login_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="Secret of that client; a public client has none."
+    )
+    login_issuer: str = Field(default="", description="Issuer to sign in at. Default the first of token_issuers.")
+    login_scopes: str = Field(
+        default="openid read sql operate", min_length=1, description="Scopes that a sign-in asks for, by spaces."
+    )
+    portal_url: str = Field(
+        default="", description="Where browsers see the portal; sign-in needs it but on this machine."
+    )
     requests_per_min: int = Field(default=6000, ge=1, description="Requests that one subject may send in a minute.")
     sql_timeout_s: float = Field(default=10.0, gt=0, description="Longest time one guarded statement may take, in s.")
     sql_memory_limit_mb: int = Field(default=512, ge=64, description="Memory of one guarded statement, in MB.")

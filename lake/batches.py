@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from common.errors import GateRefused
 from lake.paths import TableId
@@ -214,6 +214,16 @@ class Receipt:
     def came_anew(self, staged_id: str) -> Receipt:
         """This receipt as one whose staged batch has another id."""
         return replace(self, staged_id=staged_id)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Self:
+        """A receipt from its JSON-compatible form, perhaps of an earlier version.
+
+        Raises:
+            TypeError, AttributeError: it is none.
+        """
+        lists = {name: tuple(plain.get(name, ())) for name in ("warnings", "drift", "touched", "repairs")}
+        return cls(**{**plain, **lists})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible form; its parts are this receipt's own, to be read only."""

@@ -267,9 +267,7 @@ class Lake:
         """
         location = receipt_location(self.settings.lake_uri, table, key, attempt)
         try:
-            fields = self.storage.read_json(location)
-            lists = {name: tuple(fields.get(name, ())) for name in ("warnings", "drift", "touched", "repairs")}
-            return Receipt(**{**fields, **lists})
+            return Receipt.from_dict(self.storage.read_json(location))
         except (TypeError, AttributeError):
             raise StateCorrupt(f"{location} is not a receipt.", remedy="re-run the interval it belongs to") from None
 

@@ -22,123 +22,115 @@ from lake.commit import Change
 from lake.lake import Lake
 from lake.paths import TableId, engine_path, new_attempt
 from lake.plans import Plan, commit_planned
-from lake.schema import OPS, Column, arrow_schema
+from lake.schema import OPS, Column, arrow_schema, described
 from lake.sql import literal, parquet_relation
 
 MONTH_FILES = 16
 """Files of one month that may collect before they are merged into one."""
 
-_WHERE = (
-    Column("month", "string", False, "Partition: month in which it was judged or measured, UTC, YYYY-MM."),
-    Column("stage", "string", False, "ingest, refine or warehouse; of costs also run: what belongs to no table."),
-    Column("table_name", "string", False, "Lake table such as raw.shop__orders, or table of the warehouse."),
-    Column("partition_key", "string", False, "Interval of the batch; whole for a table without intervals."),
-    Column(
-        "attempt_id",
-        "string",
-        False,
-        "Attempt that was judged; of a release a digest of its id and time; of costs their file.",
-    ),
-    Column("batch_id", "string", False, "Digest of the batch: the same work has the same id; empty if refused."),
-    Column("run_id", "string", False, "Run that did it."),
-    Column("release_id", "string", True, "Release whose tables were judged; null for batches."),
-    Column("outcome", "string", False, "published or refused."),
-)
+_WHERE = described("""
+    month          string   Partition: month in which it was judged or measured, UTC, YYYY-MM.
+    stage          string   ingest, refine or warehouse; of costs also run: what belongs to no table.
+    table_name     string   Lake table such as raw.shop__orders, or table of the warehouse.
+    partition_key  string   Interval of the batch; whole for a table without intervals.
+    attempt_id     string   Attempt that was judged; of a release a digest of its id and time; of costs their file.
+    batch_id       string   Digest of the batch: the same work has the same id; empty if refused.
+    run_id         string   Run that did it.
+    release_id     string?  Release whose tables were judged; null for batches.
+    outcome        string   published or refused.
+""")
 
-GATE_RESULT_COLUMNS = (
-    *_WHERE,
-    Column("rule", "string", False, "Id of the rule; of the guards: volume, anomaly, deletes."),
-    Column("expectation", "string", False, "Great Expectations' name of it; empty for the guards."),
-    Column("severity", "string", False, "critical, warning or info."),
-    Column("is_row_level", "bool", False, "Whether it judges single rows."),
-    Column("passed", "bool", False, "Whether the batch met the rule."),
-    Column("observed", "string", True, "Observed value, JSON."),
-    Column("rows_unexpected", "int64", True, "Rows that broke the rule; null for rules on the batch."),
-    Column("rows_checked", "int64", False, "Rows that the gate read."),
-    Column("error", "string", True, "Why the rule could not be judged."),
-    Column("judged_at", "timestamptz", False, "When the batch was published or refused, UTC."),
-)
+GATE_RESULT_COLUMNS = _WHERE + described("""
+    rule             string       Id of the rule; of the guards: volume, anomaly, deletes.
+    expectation      string       Great Expectations' name of it; empty for the guards.
+    severity         string       critical, warning or info.
+    is_row_level     bool         Whether it judges single rows.
+    passed           bool         Whether the batch met the rule.
+    observed         string?      Observed value, JSON.
+    rows_unexpected  int64?       Rows that broke the rule; null for rules on the batch.
+    rows_checked     int64        Rows that the gate read.
+    error            string?      Why the rule could not be judged.
+    judged_at        timestamptz  When the batch was published or refused, UTC.
+""")
 
-LEDGER_COLUMNS = (
-    *_WHERE,
-    Column("rows_in", "int64", False, "Rows that came in: published + quarantined + deduplicated + rejected."),
-    Column("published", "int64", False, "Rows published."),
-    Column("quarantined", "int64", False, "Rows set aside with the rules they broke."),
-    Column("rejected", "int64", False, "Rows of a batch that was refused whole."),
-    Column("deduplicated", "int64", False, "Older versions of a key that were dropped."),
-    Column("deduplicated_because", "string", True, "How many for which reason, JSON."),
-    Column("carried", "int64", False, "Of the rows in and published: were live before and did not come again."),
-    Column("deleted", "int64", False, "Of the rows published: marked as gone from the source."),
-    Column("replayed", "int64", False, "Of the rows published: waited in quarantine before."),
-    Column("discarded", "int64", False, "Of the rows quarantined: nobody needs them any more; the others wait."),
-    Column("reason", "string", True, "Why it was refused."),
-    Column("warnings", "string", True, "What a person should look at, JSON list."),
-    Column("validation", "string", True, "Great Expectations' own result of a batch: path below the lake's root."),
-    Column("seconds", "float64", False, "Time of its steps up to the commit, in s."),
-    Column("published_at", "timestamptz", False, "When it was published or refused, UTC."),
-)
+LEDGER_COLUMNS = _WHERE + described("""
+    rows_in               int64        Rows that came in: published + quarantined + deduplicated + rejected.
+    published             int64        Rows published.
+    quarantined           int64        Rows set aside with the rules they broke.
+    rejected              int64        Rows of a batch that was refused whole.
+    deduplicated          int64        Older versions of a key that were dropped.
+    deduplicated_because  string?      How many for which reason, JSON.
+    carried               int64        Of the rows in and published: were live before and did not come again.
+    deleted               int64        Of the rows published: marked as gone from the source.
+    replayed              int64        Of the rows published: waited in quarantine before.
+    discarded             int64        Of the rows quarantined: nobody needs them any more; the others wait.
+    reason                string?      Why it was refused.
+    warnings              string?      What a person should look at, JSON list.
+    validation            string?      Great Expectations' own result of a batch: path below the lake's root.
+    seconds               float64      Time of its steps up to the commit, in s.
+    published_at          timestamptz  When it was published or refused, UTC.
+""")
 
-INCIDENT_COLUMNS = (
-    Column("month", "string", False, "Partition: month in which it was first seen, UTC, YYYY-MM."),
-    Column("incident_id", "string", False, "Its name: i and a number that only grows."),
-    Column("cause", "string", False, "Root cause, kind:what. Of one cause at most one incident is open."),
-    Column("kind", "string", False, "source, refused, volume, drift, freshness, missing, failure or task."),
-    Column("subject", "string", False, "What is wrong, in a few words."),
-    Column("severity", "string", False, "critical, warning or info."),
-    Column("owner", "string", False, "Who answers for it, by its spec or model; empty if nobody is named."),
-    Column("state", "string", False, "open or resolved."),
-    Column("reason", "string", False, "What is wrong, as it was last seen."),
-    Column("intervals", "string", False, "Partition keys it is about, JSON list; empty where it is about none."),
-    Column("affected", "string", False, "Tables and models made from what is broken, JSON list."),
-    Column("command", "string", False, "What to run next."),
-    Column("first_seen_at", "timestamptz", False, "When it was first seen, UTC."),
-    Column("last_seen_at", "timestamptz", False, "When it was last seen, UTC."),
-    Column("occurrences", "int64", False, "Failures, refusals and overdue intervals that were seen of it."),
-    Column("last_evidence_at", "timestamptz", False, "Moment of the newest of them, UTC."),
-    Column("episode", "int64", False, "1, and one more each time it came back soon after it was resolved."),
-    Column("resolved_at", "timestamptz", True, "When it was seen to be gone, UTC; null while it is open."),
-    Column("part_of", "string", False, "Cause that it turned out to be a consequence of; empty if it is its own."),
-    Column("acknowledged_at", "timestamptz", True, "When somebody took it on, UTC; no reminders come after that."),
-    Column("acknowledged_by", "string", False, "Who."),
-    Column("acknowledged_note", "string", False, "What they said."),
-    Column("told", "string", False, "By route, what was said when, and what could not be delivered; JSON."),
-)
+INCIDENT_COLUMNS = described("""
+    month              string        Partition: month in which it was first seen, UTC, YYYY-MM.
+    incident_id        string        Its name: i and a number that only grows.
+    cause              string        Root cause, kind:what. Of one cause at most one incident is open.
+    kind               string        source, refused, volume, drift, freshness, missing, failure or task.
+    subject            string        What is wrong, in a few words.
+    severity           string        critical, warning or info.
+    owner              string        Who answers for it, by its spec or model; empty if nobody is named.
+    state              string        open or resolved.
+    reason             string        What is wrong, as it was last seen.
+    intervals          string        Partition keys it is about, JSON list; empty where it is about none.
+    affected           string        Tables and models made from what is broken, JSON list.
+    command            string        What to run next.
+    first_seen_at      timestamptz   When it was first seen, UTC.
+    last_seen_at       timestamptz   When it was last seen, UTC.
+    occurrences        int64         Failures, refusals and overdue intervals that were seen of it.
+    last_evidence_at   timestamptz   Moment of the newest of them, UTC.
+    episode            int64         1, and one more each time it came back soon after it was resolved.
+    resolved_at        timestamptz?  When it was seen to be gone, UTC; null while it is open.
+    part_of            string        Cause that it turned out to be a consequence of; empty if it is its own.
+    acknowledged_at    timestamptz?  When somebody took it on, UTC; no reminders come after that.
+    acknowledged_by    string        Who.
+    acknowledged_note  string        What they said.
+    told               string        By route, what was said when, and what could not be delivered; JSON.
+""")
 
-_BY_NAME = {column.name: column for column in _WHERE}
+COST_COLUMNS = tuple(
+    column for column in _WHERE if column.name not in {"batch_id", "release_id", "outcome"}
+) + described("""
+    step            string       extract, refine, models, gate, publish, record; rest of a batch; other of a run.
+    times           int64        How often it was done.
+    cpu_s           float64      CPU of the process and of children that ended meanwhile, in s.
+    wall_s          float64      Time that passed, in s.
+    read_bytes      int64        Bytes read by the process's read calls, page cache included.
+    written_bytes   int64        Bytes written by its write calls.
+    peak_rss_bytes  int64        Largest resident memory of the process up to its end, in bytes.
+    measured_at     timestamptz  When the run kept it, UTC.
+""")
 
-COST_COLUMNS = (
-    *(_BY_NAME[name] for name in ("month", "stage", "table_name", "partition_key", "attempt_id", "run_id")),
-    Column("step", "string", False, "extract, refine, models, gate, publish, record; rest of a batch; other of a run."),
-    Column("times", "int64", False, "How often it was done."),
-    Column("cpu_s", "float64", False, "CPU of the process and of children that ended meanwhile, in s."),
-    Column("wall_s", "float64", False, "Time that passed, in s."),
-    Column("read_bytes", "int64", False, "Bytes read by the process's read calls, page cache included."),
-    Column("written_bytes", "int64", False, "Bytes written by its write calls."),
-    Column("peak_rss_bytes", "int64", False, "Largest resident memory of the process up to its end, in bytes."),
-    Column("measured_at", "timestamptz", False, "When the run kept it, UTC."),
-)
-
-QUERY_COLUMNS = (
-    Column("month", "string", False, "Partition: month in which it was asked, UTC, YYYY-MM."),
-    Column("log", "string", False, "File of the server's log in which it stands."),
-    Column("log_end", "int64", False, "Bytes of that file that are in the table up to its commit."),
-    Column("asked_at", "timestamptz", False, "When it came, UTC."),
-    Column("request_id", "string", False, "Id that the caller was told."),
-    Column("subject", "string", False, "Who asked; empty if the token was refused."),
-    Column("role", "string", False, "Role of the policy."),
-    Column("token_id", "string", False, "Id of the token; empty if it has none."),
-    Column("door", "string", False, "http, graphql or sql; others by their names."),
-    Column("method", "string", False, "HTTP method, or what the door calls it."),
-    Column("path", "string", False, "What was asked: the address without its parameters."),
-    Column("question", "string", False, "Parameters, SQL or GraphQL document, the first 4,000 characters."),
-    Column("release_id", "string", False, "Release that answered; empty if none did."),
-    Column("status", "int64", False, "HTTP status."),
-    Column("code", "string", False, "Code of the problem; empty if there was none."),
-    Column("source", "string", False, "query, cache or unchanged."),
-    Column("rows", "int64", True, "Rows given; null where that has no sense."),
-    Column("size_bytes", "int64", False, "Bytes of the answer's body."),
-    Column("duration_ms", "float64", False, "To its last byte, in ms."),
-)
+QUERY_COLUMNS = described("""
+    month        string       Partition: month in which it was asked, UTC, YYYY-MM.
+    log          string       File of the server's log in which it stands.
+    log_end      int64        Bytes of that file that are in the table up to its commit.
+    asked_at     timestamptz  When it came, UTC.
+    request_id   string       Id that the caller was told.
+    subject      string       Who asked; empty if the token was refused.
+    role         string       Role of the policy.
+    token_id     string       Id of the token; empty if it has none.
+    door         string       http, graphql or sql; others by their names.
+    method       string       HTTP method, or what the door calls it.
+    path         string       What was asked: the address without its parameters.
+    question     string       Parameters, SQL or GraphQL document, the first 4,000 characters.
+    release_id   string       Release that answered; empty if none did.
+    status       int64        HTTP status.
+    code         string       Code of the problem; empty if there was none.
+    source       string       query, cache or unchanged.
+    rows         int64?       Rows given; null where that has no sense.
+    size_bytes   int64        Bytes of the answer's body.
+    duration_ms  float64      To its last byte, in ms.
+""")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from lake.catalog import LiveFile
 from lake.commit import replace_partition
 from lake.lake import Lake
 from lake.paths import TableId, attempt_of, engine_path
-from lake.schema import Column, arrow_schema
+from lake.schema import Column, arrow_schema, described
 from lake.sql import identifier, literal, parquet_relation
 
 if TYPE_CHECKING:
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 ABANDONED_AFTER = timedelta(days=1)
 """How long an attempt may take from rejecting rows to its commit; older ones that are not live have died."""
 
-QUARANTINE_COLUMNS = (
-    Column("partition_key", "string", False, "Partition key of the batch the row came in."),
-    Column("stage", "string", False, "Stage whose gate rejected it: ingest or refine."),
-    Column("rules", "string", False, "Ids of the critical rules it broke, comma-separated."),
-    Column("reason", "string", False, "The rules' reasons in words."),
-    Column("row", "string", False, "The row as it came, JSON."),
-    Column("position", "string", False, "Where it stood: row number in the batch, or object and line."),
-    Column("batch_id", "string", False, "Batch it came in."),
-    Column("attempt_id", "string", False, "Attempt that wrote the batch's live files."),
-    Column("run_id", "string", False, "Run that rejected it."),
-    Column("quarantined_at", "timestamptz", False, "When, UTC."),
-    Column("row_id", "string", True, "Names the row: the same row of the same interval always has the same id."),
-    Column("form", "string", True, "typed: every value of the row is exact; source: the row as its reader saw it."),
-    Column("discarded_at", "timestamptz", True, "When somebody decided that it is not needed; null while it waits."),
-    Column("discarded_by", "string", True, "Who did."),
-    Column("discard_reason", "string", True, "Why."),
-)
+QUARANTINE_COLUMNS = described("""
+    partition_key   string        Partition key of the batch the row came in.
+    stage           string        Stage whose gate rejected it: ingest or refine.
+    rules           string        Ids of the critical rules it broke, comma-separated.
+    reason          string        The rules' reasons in words.
+    row             string        The row as it came, JSON.
+    position        string        Where it stood: row number in the batch, or object and line.
+    batch_id        string        Batch it came in.
+    attempt_id      string        Attempt that wrote the batch's live files.
+    run_id          string        Run that rejected it.
+    quarantined_at  timestamptz   When, UTC.
+    row_id          string?       Names the row: the same row of the same interval always has the same id.
+    form            string?       typed: every value of the row is exact; source: the row as its reader saw it.
+    discarded_at    timestamptz?  When somebody decided that it is not needed; null while it waits.
+    discarded_by    string?       Who did.
+    discard_reason  string?       Why.
+""")
 
 TYPED, SOURCE = "typed", "source"
 

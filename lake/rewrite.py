@@ -112,6 +112,11 @@ def write_parts(
     return tuple(written), rows
 
 
+def rewritten_id(before: Receipt, what: str) -> str:
+    """The batch id of a batch that was written anew; see :func:`rewritten_receipt`."""
+    return digest(before.batch_id, what)
+
+
 def rewritten_receipt(lake: Lake, before: Receipt, attempt: str, run_id: str, what: str, **changes: object) -> Receipt:
     """The receipt of a partition whose live batch was written anew.
 
@@ -127,7 +132,7 @@ def rewritten_receipt(lake: Lake, before: Receipt, attempt: str, run_id: str, wh
         before,
         attempt=attempt,
         run_id=run_id,
-        batch_id=digest(before.batch_id, what),
+        batch_id=rewritten_id(before, what),
         staged_id=before.came_as,
         state="published",
         published_at=lake.clock().isoformat(),

@@ -121,6 +121,15 @@ class Column:
         return resolve_type(self.type)[1]
 
 
+def described(text: str) -> tuple[Column, ...]:
+    """Columns from a line each: name, type word, with ``?`` behind it if nulls are allowed, and description."""
+    columns = []
+    for line in text.strip().splitlines():
+        name, word, description = line.split(maxsplit=2)
+        columns.append(Column(name, word.removesuffix("?"), word.endswith("?"), description))
+    return tuple(columns)
+
+
 def resolve_type(word: str) -> tuple[IcebergType, str]:
     """Iceberg and DuckDB form of a type word.
 

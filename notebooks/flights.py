@@ -1,4 +1,4 @@
-"""Delays of New York's flights, from the current release of the warehouse.
+"""Flights of New York by day, from the current release of the warehouse: the smallest dashboard, to begin from.
 
 Open it with ``marimo run notebooks/flights.py`` (a page) or ``marimo edit notebooks/flights.py``; as a script it prints
 the same tables. It reads one release from beginning to end, so its numbers fit together whatever is published meanwhile.
@@ -12,69 +12,72 @@ app = marimo.App(width="medium", app_title="New York flights")
 
 @app.cell
 def _():
-    import altair
+    import altair as alt
     import marimo as mo
 
-    import penstock
+    from penstock.dashboard_page import Page
 
-    warehouse = penstock.reader()
-    return altair, mo, warehouse
+    page = Page("New York flights", "Scheduled flights of the three airports by day, and what poor visibility does to them.")
+    return alt, mo, page
 
 
 @app.cell
-def _(mo, warehouse):
-    span = warehouse.sql(
+def _(page):
+    span = page.rows(
         "select min(scheduled_on) as first_day, max(scheduled_on) as last_day, count(*) as flights from fct_flights"
-    ).pl()
-    _first, _last, _flights = span.row(0)
-    _release = warehouse.release
-    mo.md(
-        f"# New York flights\n\n{_flights:,} flights from {_first} to {_last}, from release {_release.id}, published "
-        f"{_release.published_at[:16]} UTC."
     )
+    page.head(None if span is None else span["last_day"][0])
     return (span,)
 
 
 @app.cell
-def _(warehouse):
-    by_day = warehouse.sql(
+def _(alt, page):
+    by_day = page.rows(
         """
         select scheduled_on, origin_code, sum(flights)::integer as flights,
                sum(flights_cancelled)::integer as flights_cancelled
         from mart_daily_route_performance group by all order by all
         """
-    ).pl()
+    )
+
+    def _lines(chart):
+        return chart.mark_line(point={"size": 22}, strokeWidth=2).encode(
+            x=alt.X("scheduled_on:T", title="Scheduled day", axis=alt.Axis(format="%d %b", tickCount=8)),
+            y=alt.Y("flights:Q", title="Scheduled flights"),
+            color=alt.Color("origin_code:N", title="Departure airport"),
+        )
+
+    page.chart("Flights per day and airport", by_day, _lines, source="mart_daily_route_performance")
     return (by_day,)
 
 
 @app.cell
-def _(altair, by_day, mo):
-    chart = (
-        altair.Chart(by_day)
-        .mark_line()
-        .encode(x="scheduled_on:T", y="flights:Q", color="origin_code:N")
-        .properties(width=760, height=260, title="Flights per day and airport")
-    )
-    chart if mo.app_meta().mode == "script" else mo.ui.altair_chart(chart, chart_selection=False)
-    return (chart,)
-
-
-@app.cell
-def _(mo, warehouse):
-    by_visibility = warehouse.sql(
+def _(page):
+    by_visibility = page.rows(
         """
         select origin_code, weather_band, flights, flights_cancelled, avg_departure_delay_min
         from mart_weather_delay where weather_factor = 'visibility_mi' order by origin_code, band_rank
         """
-    ).pl()
-    mo.vstack([mo.md("## Visibility and delay"), mo.ui.table(by_visibility, selection=None)])
+    )
+    page.table(
+        "Visibility and delay",
+        by_visibility,
+        source="mart_weather_delay",
+        columns={
+            "origin_code": ("Departure airport", ""),
+            "weather_band": ("Visibility", ""),
+            "flights": ("Flights", "flights"),
+            "flights_cancelled": ("Cancelled", "flights"),
+            "avg_departure_delay_min": ("Mean departure delay", "min"),
+        },
+    )
     return (by_visibility,)
 
 
 @app.cell
-def _(by_day, by_visibility, mo, span):
+def _(by_day, by_visibility, mo, page, span):
     if mo.app_meta().mode == "script":
-        print(span, by_day, by_visibility, sep="\n")
+        print(page.release, span, by_day, by_visibility, sep="\n")
     return
 
 

@@ -35,9 +35,8 @@ def _(page):
 
 @app.cell
 def _(mo, page):
-    _stages = page.rows("select stage from ops.ledger union select stage from ops.costs order by 1")
-    _known = [] if _stages is None else _stages["stage"].to_list()
-    stages = mo.ui.multiselect(options=_known, value=_known, label="Stages")
+    _known = page.rows("select stage from ops.ledger union select stage from ops.costs order by 1")
+    stages = page.choice("Stages", _known)
     tables = mo.ui.text(placeholder="flights", label="Table contains")
     mo.hstack([stages, tables], justify="start", gap=2, wrap=True)
     return stages, tables
@@ -53,6 +52,17 @@ def _(page, stages, tables):
                sum(rows_in)::bigint as rows_in, sum(published)::bigint as published,
                sum(quarantined)::bigint as quarantined, sum(deduplicated)::bigint as deduplicated
         from ops.ledger where {wanted} and stage in ('ingest', 'refine')
+        """,
+        chosen,
+    )
+    # Of an interval that was published again only the last account tells what waits.
+    quarantine = page.rows(
+        f"""
+        select table_name, partition_key, (quarantined - discarded)::bigint as rows
+        from ops.ledger where {wanted} and outcome = 'published'
+        qualify row_number() over (partition by stage, table_name, partition_key order by published_at desc) = 1
+                and quarantined > discarded
+        order by all
         """,
         chosen,
     )
@@ -74,11 +84,11 @@ def _(page, stages, tables):
     costs = page.rows(
         f"select sum(cpu_s) as cpu_s, max(peak_rss_bytes) as peak_rss_bytes from ops.costs where {wanted}", chosen
     )
-    return accounts, chosen, costs, incidents, verdicts, wanted
+    return accounts, chosen, costs, incidents, quarantine, verdicts, wanted
 
 
 @app.cell
-def _(Kpi, accounts, costs, incidents, page, told, verdicts):
+def _(Kpi, accounts, costs, incidents, page, quarantine, told, verdicts):
     def _first(frame, column):
         return None if frame is None or frame.is_empty() else frame[column][0]
 
@@ -95,8 +105,8 @@ def _(Kpi, accounts, costs, incidents, page, told, verdicts):
         ),
         Kpi(
             "Rows in quarantine",
-            told(_first(accounts, "quarantined")),
-            f"{_first(accounts, 'quarantined') / _rows:.3%} of {told(_rows)} read" if _rows else "no rows were read",
+            told(None if quarantine is None else quarantine["rows"].sum()),
+            f"waiting, of {told(_rows)} read" if _rows else "no rows were read",
         ),
         Kpi("Processor time", told(_cpu / 60 if _cpu is not None else None, "min"), "all stages chosen"),
     )
@@ -129,8 +139,9 @@ def _(alt, chosen, page, wanted):
     states = page.rows(
         f"""
         select table_name, partition_key::date as day,
-               case when bool_or(outcome <> 'published') then 'refused'
-                    when sum(quarantined) > 0 then 'published, some rows in quarantine' else 'published' end as state,
+               arg_max(case when outcome <> 'published' then 'refused'
+                            when quarantined > discarded then 'some rows in quarantine'
+                            else 'published' end, published_at) as state,
                arg_max(published, published_at)::bigint as rows
         from ops.ledger where {wanted} and try_cast(partition_key as date) is not null
         group by all order by all
@@ -139,16 +150,17 @@ def _(alt, chosen, page, wanted):
     )
 
     def _squares(chart):
+        _step = {"interval": "day", "step": 1 + len(set(states["day"])) // 10}
         return chart.mark_rect().encode(
-            x=alt.X("yearmonthdate(day):T", title="Day of the data", axis=alt.Axis(format="%d %b", tickCount=10)),
+            x=alt.X("yearmonthdate(day):T", title="Day of the data", axis=alt.Axis(format="%d %b", tickCount=_step)),
             y=alt.Y("table_name:N", title=None),
             color=alt.Color(
                 "state:N",
                 scale=alt.Scale(
-                    domain=["published", "published, some rows in quarantine", "refused"],
+                    domain=["published", "some rows in quarantine", "refused"],
                     range=["#00A078", "#D98200", "#B03A2E"],
                 ),
-                legend=alt.Legend(labelLimit=300),
+                legend=alt.Legend(labelLimit=300, columns=1),
             ),
             tooltip=[
                 alt.Tooltip("table_name:N", title="Table"),
@@ -227,15 +239,7 @@ def _(alt, chosen, page, wanted):
 
 
 @app.cell
-def _(alt, chosen, page, wanted):
-    quarantine = page.rows(
-        f"""
-        select table_name, partition_key, sum(quarantined)::bigint as rows, sum(rejected)::bigint as rejected
-        from ops.ledger where {wanted} group by all having sum(quarantined) > 0 order by all
-        """,
-        chosen,
-    )
-
+def _(alt, page, quarantine):
     def _bars(chart):
         return chart.mark_bar().encode(
             x=alt.X("rows:Q", title="Rows in quarantine", axis=alt.Axis(tickMinStep=1)),
@@ -251,7 +255,7 @@ def _(alt, chosen, page, wanted):
     held_back = page.chart(
         "Quarantine", quarantine, _bars, source="ops.ledger", empty="No row is in quarantine.", row="partition_key"
     )
-    return held_back, quarantine
+    return (held_back,)
 
 
 @app.cell
@@ -268,7 +272,7 @@ def _(alt, chosen, page, wanted):
         return chart.mark_bar().encode(
             x=alt.X("cpu_s:Q", title="Processor time (s)"),
             y=alt.Y("stage:N", title=None, sort=["ingest", "refine", "warehouse"]),
-            color=alt.Color("step:N"),
+            color=alt.Color("step:N", legend=alt.Legend(columns=3)),
             tooltip=[
                 alt.Tooltip("stage:N", title="Stage"),
                 alt.Tooltip("step:N", title="Step"),

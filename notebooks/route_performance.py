@@ -34,11 +34,9 @@ def _(page):
 
 @app.cell
 def _(mo, page):
-    _airports = page.figures("flights", by=["origin_code"])
     _days = page.rows("select min(scheduled_on) as first, max(scheduled_on) as last from mart_daily_route_performance")
-    _known = [] if _airports is None else _airports["origin_code"].to_list()
     _first, _last = (None, None) if _days is None else _days.row(0)
-    airports = mo.ui.multiselect(options=_known, value=_known, label="Departure airports")
+    airports = page.choice("Departure airports", page.figures("flights", by=["origin_code"]))
     days = mo.ui.date_range(start=_first, stop=_last, label="Scheduled days") if _first else None
     grain = mo.ui.dropdown(options=["day", "week", "month"], value="day", label="Group by")
     mo.hstack([each for each in (airports, days, grain) if each is not None], justify="start", gap=2, wrap=True)
@@ -80,7 +78,7 @@ def _(alt, chosen, grain, page):
     def _lines(chart):
         return chart.mark_line(point={"size": 22}, strokeWidth=2).encode(
             x=alt.X(f"{grain.value}:T", title=f"Scheduled {grain.value}", axis=alt.Axis(format="%d %b", tickCount=8)),
-            y=alt.Y("on_time_share:Q", title="On time (% of completed flights)", axis=alt.Axis(format=".0%")),
+            y=alt.Y("on_time_share:Q", title="On time (% of completed flights)", axis=alt.Axis(format=".1~%")),
             color=alt.Color("origin_code:N", title="Departure airport"),
             tooltip=[
                 alt.Tooltip("origin_code:N", title="Airport"),
@@ -137,7 +135,7 @@ def _(alt, chosen, page):
 
     def _bars(chart):
         return chart.mark_bar().encode(
-            x=alt.X("avg_arrival_delay_min:Q", title="Mean arrival delay (min, negative: early)"),
+            x=alt.X("avg_arrival_delay_min:Q", title="Mean (min, early: negative)"),
             y=alt.Y(f"{_label}:N", title=None, sort="-x"),
             tooltip=[
                 alt.Tooltip(f"{_label}:N", title="Carrier"),
@@ -176,7 +174,7 @@ def _(GOOD, alt, chosen, page):
         return chart.mark_bar(
             color=GOOD,
         ).encode(
-            x=alt.X("on_time_share:Q", title="On time (% of completed flights)", axis=alt.Axis(format=".0%")),
+            x=alt.X("on_time_share:Q", title="On time (% of completed flights)", axis=alt.Axis(format=".1~%")),
             y=alt.Y("route:N", title=None, sort="-x"),
             tooltip=[
                 alt.Tooltip("route:N", title="Route"),

@@ -40,9 +40,8 @@ def _(mo, page):
         "Precipitation": "precipitation_in",
         "Temperature": "temperature_f",
     }
-    _airports = page.rows("select distinct origin_code from mart_weather_delay order by 1")
-    _known = [] if _airports is None else _airports["origin_code"].to_list()
-    airports = mo.ui.multiselect(options=_known, value=_known, label="Departure airports")
+    _known = page.rows("select distinct origin_code from mart_weather_delay order by 1")
+    airports = page.choice("Departure airports", _known)
     factor = mo.ui.dropdown(options=FACTORS, value="Visibility", label="Reading")
     mo.hstack([airports, factor], justify="start", gap=2, wrap=True)
     return airports, factor
@@ -113,7 +112,7 @@ def _(alt, by_band, factor, page):
                     axis=alt.Axis(labelAngle=0),
                 ),
                 xOffset="origin_code:N",
-                y=alt.Y(f"{column}:Q", title=title, axis=alt.Axis(format=".0%")),
+                y=alt.Y(f"{column}:Q", title=title, axis=alt.Axis(format=".1~%")),
                 color=alt.Color("origin_code:N", title="Departure airport"),
                 tooltip=[
                     alt.Tooltip("origin_code:N", title="Airport"),
@@ -166,7 +165,7 @@ def _(alt, by_day, page):
     def _points(chart):
         return chart.mark_circle(size=55, opacity=0.7).encode(
             x=alt.X("avg_visibility_mi:Q", title="Mean visibility of the day (mi)"),
-            y=alt.Y("late_departure_share:Q", title="Over 15 min late (% of departed)", axis=alt.Axis(format=".0%")),
+            y=alt.Y("late_departure_share:Q", title="Over 15 min late (% of departed)", axis=alt.Axis(format=".1~%")),
             color=alt.Color("origin_code:N", title="Departure airport"),
             tooltip=[
                 alt.Tooltip("day:T", title="Day", format="%Y-%m-%d"),
@@ -197,8 +196,8 @@ def _(alt, by_day, page):
             alt.Tooltip("cancelled_share:Q", title="Cancelled", format=".1%"),
         ]
         return chart.mark_circle(size=55, opacity=0.7).encode(
-            x=alt.X("precipitation_in:Q", title="Precipitation of the day (in)"),
-            y=alt.Y("cancelled_share:Q", title="Cancelled (% of scheduled)", axis=alt.Axis(format=".0%")),
+            x=alt.X("precipitation_in:Q", title="Precipitation of the day (in)", axis=alt.Axis(format=".2~f")),
+            y=alt.Y("cancelled_share:Q", title="Cancelled (% of scheduled)", axis=alt.Axis(format=".1~%")),
             color=alt.Color("origin_code:N", title="Departure airport"),
             tooltip=_tips,
         )

@@ -116,13 +116,17 @@ def restore(
     at: Annotated[
         str | None, typer.Option("--at", help="The state as of then, ISO 8601; without a zone it is UTC.")
     ] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help="Only this raw or refined table, into the lake as a new snapshot.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Move a state that is in the way into <home>/before-restore.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a backup back, whole or not at all; without --yes only say what would be done."""
+    """Bring a backup or one of its tables back, whole or not at all; without --yes only say what would be done."""
+    from common.errors import UsageError
     from common.settings import Settings
     from penstock.restore import plan
     from penstock.restore import restore as bring_back
@@ -133,6 +137,15 @@ def restore(
     settings, where = _place(place)
     moment = _moment(at) if at else None
     backup_id = chosen_backup(where, backup, moment)
+    if table:
+        if into or overwrite:
+            raise UsageError(
+                "One table is restored into the lake it belongs to.",
+                table=table,
+                remedy="leave out --into and --overwrite; or restore all of the backup into another folder",
+            )
+        _restore_table(settings, where, backup_id, table, moment, yes=yes, as_json=as_json)
+        return
     target = Settings.load(home=into, connections=settings.connections) if into else settings
     if not yes:
         show_plan(plan(target, where, backup_id, at=moment), overwrite=overwrite, as_json=as_json)
@@ -140,6 +153,32 @@ def restore(
     with progress_bars() as progress:
         done = bring_back(target, where, backup_id, at=moment, overwrite=overwrite, progress=progress)
     show_restored(done, as_json=as_json)
+
+
+def _restore_table(
+    settings: Settings,
+    where: BackupPlace,
+    backup_id: str,
+    table: str,
+    at: datetime | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from lake.paths import TableId
+    from penstock.pipeline import Pipeline
+    from penstock.restore_table import restore_table
+    from penstock.restore_table_plan import plan_table
+    from penstock.show import progress_bars
+    from penstock.show_backup import show_restored_table, show_table_plan
+
+    pipeline, named = Pipeline(settings), TableId.parse(table)
+    if not yes:
+        show_table_plan(plan_table(pipeline, where, backup_id, named, at=at), as_json=as_json)
+        return
+    with progress_bars() as progress:
+        done = restore_table(pipeline, where, backup_id, named, at=at, progress=progress)
+    show_restored_table(done, as_json=as_json)
 
 
 def _moment(text: str) -> datetime:

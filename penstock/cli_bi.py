@@ -39,14 +39,17 @@ def bi_publish(
                 "release": done.release,
                 "schema": settings.bi_schema,
                 "written": done.written,
+                "updated": done.updated,
                 "carried": done.carried,
+                "rows_sent": done.rows_sent,
+                "bytes_sent": done.bytes_sent,
                 "notices": done.notices,
             }
         )
     else:
         say(
             f"Schema {settings.bi_schema} shows release {done.release}: {len(done.written)} tables written, "
-            f"{len(done.carried)} as they were."
+            f"{len(done.updated)} updated by partition, {len(done.carried)} as they were; {done.rows_sent:,} rows sent."
         )
 
 

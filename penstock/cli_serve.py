@@ -49,13 +49,14 @@ def serve(
 
         def ready(address: str) -> None:
             say(f"Serving {address}/v1 until Ctrl-C; its description is {address}/v1/openapi.json")
-            say(f"Portal:      {address}/ (sign in with a token: penstock token issue)")
+            how = "at your issuer" if settings.login_client_id else "with a token: penstock token issue"
+            say(f"Portal:      {address}/ (sign in {how})")
             for line in lines:
                 say(line)
             say(f"Walls around guarded SQL: {', '.join(service.layers) or 'it is not served here'}")
 
         try:
-            run(service, host=host, port=port, ready=ready, app=app)
+            run(app, host=host, port=port, ready=ready)
         except OSError as error:
             raise UsageError(
                 f"{host}:{port} cannot be listened on: {error.strerror}.", remedy="use another port"
@@ -135,6 +136,44 @@ def revoke(token_id: Annotated[str, typer.Argument(help="The token's id: 'jti' o
 
     LocalIssuer(load_settings().home / "serve").revoke(token_id)
     say(f"Token {token_id} is revoked.")
+
+
+@token_app.command()
+def provider(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+) -> None:
+    """Be an OpenID provider for development, until Ctrl-C: whoever opens it chooses a role, without a password."""
+    from common.errors import UsageError
+    from penstock.portal.provider import Provider
+    from penstock.serve import server_options
+    from penstock.show import say
+    from warehouse.serve.policy import load_policy
+    from warehouse.serve.server import run
+
+    settings = load_settings()
+    options = server_options(settings)
+    client_id = settings.login_client_id or "penstock"
+    made = Provider(
+        options.state / "provider",
+        {name: role.scopes for name, role in load_policy(options.policy).roles.items()},
+        client_id=client_id,
+        client_secret=settings.login_client_secret.get_secret_value(),
+        audience=options.audience,
+        role_claim=options.role_claim,
+    )
+
+    def ready(address: str) -> None:
+        made.url = address
+        say(f"OpenID provider for development: {address} until Ctrl-C. It asks for no password.")
+        say(f"Sign in by it: PENSTOCK_TOKEN_ISSUERS={address} PENSTOCK_LOGIN_CLIENT_ID={client_id} penstock serve")
+
+    try:
+        run(made.app, host="127.0.0.1", port=port, ready=ready)
+    except OSError as error:
+        raise UsageError(
+            f"127.0.0.1:{port} cannot be listened on: {error.strerror}.", remedy="use another port"
+        ) from None
+    say("Ended.")
 
 
 COMMANDS = (serve,)

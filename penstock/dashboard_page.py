@@ -9,7 +9,7 @@ light and dark.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -146,22 +146,26 @@ class Page:
                 said += f", published {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({age(at)})"
             if newest is not None:
                 said += f" · newest data: {html.escape(str(newest))}"
-        return mo.md(f"# {self.title}\n\n{self.guide}\n\n<small data-penstock='release'>{said}</small>")
+        way = "" if shelf_of_page() is None else "<small><a href='/dashboards/'>All dashboards</a></small>\n\n"
+        return mo.md(f"{way}# {self.title}\n\n{self.guide}\n\n<small data-penstock='release'>{said}</small>")
+
+    def choice(self, label: str, frame: pl.DataFrame | None) -> Any:
+        """A filter by the values of a frame's first column, all of which are chosen at first."""
+        import marimo as mo
+
+        values = [] if frame is None else frame.to_series(0).to_list()
+        return mo.ui.multiselect(options=values, value=values, label=label)
 
     def kpis(self, *kpis: Kpi) -> Any:
         """The row of figures."""
         import marimo as mo
 
         cards = [mo.stat(value=each.value, label=each.label, caption=each.caption, bordered=True) for each in kpis]
-        return mo.hstack(cards, widths="equal", gap=0.75, wrap=True)
+        return _grid(cards, column="12.5rem", gap="0.75rem")
 
     def beside(self, *things: Any) -> Any:
         """Things side by side, below each other where the window is narrow."""
-        import marimo as mo
-
-        columns = "repeat(auto-fit, minmax(min(100%, 26rem), 1fr))"
-        cells = "".join(f"<div style='min-width: 0'>{mo.as_html(each).text}</div>" for each in things)
-        return mo.Html(f"<div style='display: grid; grid-template-columns: {columns}; gap: 1.5rem'>{cells}</div>")
+        return _grid(things, column="26rem", gap="1.5rem")
 
     def chart(
         self,
@@ -246,6 +250,15 @@ class Page:
         import marimo as mo
 
         return mo.md(f"<small>Source: {html.escape(source)}; release {self.release}.</small>")
+
+
+def _grid(things: Iterable[Any], *, column: str, gap: str) -> Any:
+    """Things in as many columns of at least that width as there is room for."""
+    import marimo as mo
+
+    columns = f"repeat(auto-fit, minmax(min(100%, {column}), 1fr))"
+    cells = "".join(f"<div style='min-width: 0; display: grid'>{mo.as_html(each).text}</div>" for each in things)
+    return mo.Html(f"<div style='display: grid; grid-template-columns: {columns}; gap: {gap}'>{cells}</div>")
 
 
 def plain(frame: pl.DataFrame) -> pl.DataFrame:

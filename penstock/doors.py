@@ -207,7 +207,7 @@ def marked_for_bi() -> Mapping[str, Any]:
 
     All marts do, unless their YAML says ``config: {meta: {bi: false}}``. The first column that is both unique and not
     null is the primary key, unless ``bi: {primary_key: [...]}`` names another; ``bi: {indexes: [[...], ...]}`` adds
-    indexes.
+    indexes, and ``bi: {partition_by: column}`` has only the months of a date written that changed.
 
     Raises:
         SpecError: a model's YAML is none, or says something else there.
@@ -217,5 +217,9 @@ def marked_for_bi() -> Mapping[str, Any]:
         own = said[name].bi
         if own is not None:
             key = [column.name for column in contract.columns if column.unique and column.not_null][:1]
-            marked[name] = {"primary_key": own.get("primary_key", key), "indexes": own.get("indexes", [])}
+            marked[name] = {
+                "primary_key": own.get("primary_key", key),
+                "indexes": own.get("indexes", []),
+                "partition_by": own.get("partition_by"),
+            }
     return marked

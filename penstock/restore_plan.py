@@ -7,7 +7,8 @@ of them by the same moment, so that what comes out is a state that somebody coul
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -160,15 +161,10 @@ def plan_restore(
             f"there, not to {root_location(settings.lake_uri)}.",
             remedy=f"set PENSTOCK_LAKE_URI to {manifest.lake_root}, or take backups with --data",
         )
-    by_path = {(entry.area, entry.path): entry for entry in manifest.entries}
-    for (area, path), entry in by_path.items():
-        if area == "lake" and "/metadata/" in path:
-            target = scratch / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            place.download(entry.object, target, entry.facts)
+    fetch_metadata(place, manifest, scratch)
     tables, not_yet = [], []
-    for name, told in manifest.tables.items():
-        planned = _table_plan(settings, manifest, TableId.parse(name), str(told["metadata"]), scratch, at)
+    for name in manifest.tables:
+        planned = _table_plan(settings, manifest, TableId.parse(name), scratch, at)
         if planned is None:
             not_yet.append(name)
         else:
@@ -181,28 +177,71 @@ def plan_restore(
     return replace(plan, files=tuple(_wanted_files(plan, place, scratch)))
 
 
-def _table_plan(
-    settings: Settings, manifest: Manifest, table: TableId, path: str, scratch: Path, at: datetime | None
-) -> TablePlan | None:
-    content = (scratch / path).read_bytes()
+def fetch_metadata(place: BackupPlace, manifest: Manifest, scratch: Path, tables: Collection[TableId] = ()) -> None:
+    """Bring the tables' metadata into a folder, at their paths below the lake's root; of some tables, or of all.
+
+    Raises:
+        StateCorrupt: one of the files is damaged.
+        StoreUnavailable: the place does not answer.
+    """
+    folders = tuple(f"{table.namespace}/{table.name}/metadata/" for table in tables)
+    for entry in manifest.entries:
+        is_wanted = entry.path.startswith(folders) if folders else "/metadata/" in entry.path
+        if entry.area == "lake" and is_wanted:
+            target = scratch / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place.download(entry.object, target, entry.facts)
+
+
+def table_as_of(manifest: Manifest, table: TableId, scratch: Path, at: datetime | None) -> Table | None:
+    """A table of a backup as it was at a moment, its manifests read from ``scratch``; None if it had no rows yet.
+
+    Raises:
+        StateCorrupt: its metadata are damaged.
+        UnknownName: what it held then is not known any more.
+    """
+    content = (scratch / str(manifest.tables[str(table)]["metadata"])).read_bytes()
     old = parse_metadata(content, table)
     current = snapshot_at(old, at, table) if at else None
     if at is not None and current is None and old.snapshots:
         return None
-    name = f"{manifest.id}/{at.isoformat() if at else ''}"
+    name = _name_of(manifest, at)
     cut = moved(content, table, name=name, move=lambda location: location, current=current)
     io = elsewhere(manifest.lake_root, scratch, LocalFileIO())
-    read = Table((table.namespace, table.name), cut.metadata, cut.location, io, cast("Catalog", None))
+    return Table((table.namespace, table.name), cut.metadata, cut.location, io, cast("Catalog", None))
+
+
+def _name_of(manifest: Manifest, at: datetime | None) -> str:
+    return f"{manifest.id}/{at.isoformat() if at else ''}"
+
+
+@contextmanager
+def reading_backup(manifest: Manifest, table: TableId) -> Iterator[None]:
+    """Metadata that a backup lacks, told as such."""
     try:
-        named = named_by(read)
+        yield
     except StateCorrupt as error:
         raise StateCorrupt(
             f"Backup {manifest.id} does not hold all metadata of it: {error.problem}",
             table=str(table),
             remedy="restore another backup",
         ) from None
+
+
+def _table_plan(
+    settings: Settings, manifest: Manifest, table: TableId, scratch: Path, at: datetime | None
+) -> TablePlan | None:
+    read = table_as_of(manifest, table, scratch, at)
+    if read is None:
+        return None
+    with reading_backup(manifest, table):
+        named = named_by(read)
     move = moved_root(manifest.lake_root, root_location(settings.lake_uri))
-    return TablePlan(table, cut.metadata, named, moved(content, table, name=name, move=move, current=current))
+    content = (scratch / str(manifest.tables[str(table)]["metadata"])).read_bytes()
+    current = read.current_snapshot() if at else None
+    return TablePlan(
+        table, read.metadata, named, moved(content, table, name=_name_of(manifest, at), move=move, current=current)
+    )
 
 
 def elsewhere(root: str, scratch: Path, out: FileIO) -> FilesElsewhere:

@@ -115,9 +115,9 @@ class PipelineFacts:
         return sorted({spec.owner for spec in sources for each in spec.tables if str(spec.raw(each.name)) in raw})
 
     def _lineage(self, name: str) -> tuple[list[str], list[str]]:
-        from penstock.lineage import read_graph
+        from penstock.lineage import graph_of
 
-        graph: Graph = self._kept.get("lineage", lambda: read_graph(self._settings.home / "lineage"))
+        graph: Graph = self._kept.get("lineage", lambda: graph_of(self._settings))
         table = next((each for each in (name, f"warehouse.{name}") if each in graph.tables), None)
         if table is None:
             return [], []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from penstock.backup_manifest import Index
     from penstock.restore import Restored
     from penstock.restore_plan import RestorePlan
+    from penstock.restore_table import RestoredTable
+    from penstock.restore_table_plan import TableRestore
 
 _COLUMNS = ("id", "taken_at", "tables", "releases", "current", "files", "size_bytes", "new_bytes", "covers_data")
 
@@ -118,3 +120,46 @@ def _told(plan: RestorePlan) -> None:
 
 def _how(plan: RestorePlan) -> str:
     return "as they were" if plan.old_root == plan.new_root else f"written anew, they were of {plan.old_root}"
+
+
+def show_table_plan(plan: TableRestore, *, as_json: bool) -> None:
+    """What a restore of one table would do."""
+    if as_json:
+        print_json(plan.to_dict())
+        return
+    _told_of_table(plan)
+    if plan.back or plan.gone:
+        say("Nothing was changed. To do it, pause the runs of the table and add --yes.")
+
+
+def show_restored_table(restored: RestoredTable, *, as_json: bool) -> None:
+    """What a restore of one table did."""
+    if as_json:
+        print_json(restored.to_dict())
+        return
+    _told_of_table(restored.plan)
+    if restored.snapshot_id is not None:
+        say(f"Restored in {restored.seconds:.1f} s as snapshot {restored.snapshot_id}.")
+        say("What is made of the table is outdated now; the next run brings in what the source has since.")
+
+
+def _told_of_table(plan: TableRestore) -> None:
+    told = plan.to_dict()
+    say(f"Backup {plan.manifest.id}, taken at {plan.manifest.taken_at}.")
+    say(f"{plan.table} as committed at {told['committed_at']}, snapshot {plan.snapshot_id}.")
+    if not plan.back and not plan.gone:
+        say(f"All of its {plan.same} intervals are what they were then: there is nothing to do.")
+        return
+    say(
+        f"{len(plan.back)} intervals {_some(told['back'])}come back with {told['rows']:,} rows, "
+        f"{told['quarantined']:,} in quarantine, {told['size_bytes']:,} bytes; {plan.same} are what they were."
+    )
+    if plan.gone:
+        say(f"{len(plan.gone)} intervals {_some(plan.gone)}were not there then and are taken out.")
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Which ones, in brackets; first and last of many."""
+    if not keys:
+        return ""
+    return f"({', '.join(keys) if len(keys) < 4 else f'{keys[0]} to {keys[-1]}'}) "

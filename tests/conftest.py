@@ -35,8 +35,8 @@ def main_module() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def other_postgres() -> Iterator[None]:
-    """``PENSTOCK_TEST_POSTGRES`` names the folder of another PostgreSQL's programs: tests run on that one."""
-    folder = process_environment().get("PENSTOCK_TEST_POSTGRES")
+    """``POSTGRES_OF_TESTS`` names the folder of another PostgreSQL's programs: tests run on that one."""
+    folder = process_environment().get("POSTGRES_OF_TESTS")
     with pytest.MonkeyPatch.context() as patch:
         if folder:
             patch.setattr(embedded_postgres, "server_programs", lambda _account: Path(folder))

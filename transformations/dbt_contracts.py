@@ -62,7 +62,7 @@ class ModelMeta:
     Attributes:
         owner: who answers for it; empty if it does not say.
         max_age_s: how old the end of its newest interval may be, in s; None if it promises nothing.
-        bi: how it goes to the BI database (``primary_key``, ``indexes``); None if it does not.
+        bi: how it goes to the BI database (``primary_key``, ``indexes``, ``partition_by``); None if it does not.
     """
 
     owner: str = ""
@@ -75,7 +75,7 @@ def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMe
 
     Raises:
         SpecError: a file is not a YAML mapping, ``max_age_s`` no number of seconds, or ``bi`` neither a boolean nor a
-            mapping of ``primary_key`` and ``indexes``; names file and line.
+            mapping of ``primary_key``, ``indexes`` and ``partition_by``; names file and line.
     """
     found = {}
     for path in sorted(folder.glob("*.yml")):
@@ -90,13 +90,11 @@ def model_meta(folder: Path = PROJECT / "models" / "marts") -> dict[str, ModelMe
                     remedy="write a number of seconds above 0",
                 )
             bi = meta.get("bi", True)
-            if not isinstance(bi, bool) and not (
-                isinstance(bi, Mapping) and bi.keys() <= {"primary_key", "indexes"} and all(map(_is_list, bi.values()))
-            ):
+            if not isinstance(bi, bool) and not _is_bi(bi):
                 raise SpecError(
                     f"{path}:{file.line(('models', position, 'config', 'meta', 'bi'))}: bi is {bi!r}.",
                     table=str(model["name"]),
-                    remedy="write false, or {primary_key: [column], indexes: [[column, column]]}",
+                    remedy="write false, or {primary_key: [column], indexes: [[column, column]], partition_by: column}",
                 )
             own = bi if isinstance(bi, Mapping) else {} if bi else None
             found[str(model["name"])] = ModelMeta(str(meta.get("owner") or ""), age, own)
@@ -127,8 +125,9 @@ def contracts(folder: Path = PROJECT / "models" / "marts") -> dict[str, Contract
     return found
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+def _is_bi(value: Any) -> bool:
+    kinds = {"primary_key": list, "indexes": list, "partition_by": str}
+    return isinstance(value, Mapping) and all(isinstance(each, kinds.get(name, ())) for name, each in value.items())
 
 
 def _text(description: str | None, docs: Mapping[str, str]) -> str:

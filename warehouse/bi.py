@@ -3,8 +3,8 @@ r"""The curated tables of the current release in a PostgreSQL, for tools that sp
 ::
 
     load    CREATE SCHEMA marts__next_...; COPY what changed; keys, comments, grants      one transaction, unseen
-    swap    LOCK the tables of marts; move unchanged ones over; rename next to marts;     one transaction, some ms
-            drop the old ones
+    swap    LOCK the tables of marts; exchange partitions that changed; move unchanged    one transaction, some ms
+            tables over; rename next to marts; drop the old ones
 
 Readers never meet a mixture. The swap waits until nobody has a table of the schema open in a transaction, for moments
 at a time so that nobody waits long behind it; so whoever has begun to read goes on in the same release to the end of
@@ -18,16 +18,20 @@ made. The comment's fencing number keeps a publisher that was stopped from putti
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import duckdb
 
 from common.errors import CommitConflict, LeaseHeld, PenstockError, SourceRefused, StateCorrupt, UsageError
 from common.fault_points import reach
 from lake.sql import identifier, literal
+from warehouse.bi_partitions import Sent, Write, write_of
 from warehouse.bi_roles import BiAccess, BiRole, bi_roles
 from warehouse.bi_sql import (
     CHANGED,
@@ -35,15 +39,15 @@ from warehouse.bi_sql import (
     LOCKED_OUT,
     SESSION,
     Part,
-    copied,
     full_name,
     granted,
     locked,
+    partitions_schema,
     qualified,
     unless,
 )
 from warehouse.bi_state import BiState, Live, Run
-from warehouse.bi_tables import RELEASE_TABLE, TABLES_TABLE, BiTable, bi_tables, copy_lines, own_tables
+from warehouse.bi_tables import RELEASE_TABLE, TABLES_TABLE, BiTable, bi_tables, own_tables
 from warehouse.releases import Release, open_read_only
 
 SWAP_WAIT_S = 60.0
@@ -57,15 +61,37 @@ class BiPublished:
 
     Attributes:
         release: the release that readers see now.
-        written: tables that were written.
+        written: tables that were written whole.
         carried: tables that were as they should be and only moved along.
         notices: what a person should look at.
+        updated: tables of which only partitions that changed were written.
+        rows_sent, bytes_sent: rows that went to the database, also those of copies for roles, and their size as text.
     """
 
     release: str
     written: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    rows_sent: int = field(default=0, compare=False)
+    bytes_sent: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One schema of a swap, and what is written of it."""
+
+    part: Part
+    writes: Sequence[Write]
+
+    def expected(self) -> dict[str, int]:
+        return {name: rows for write in self.writes for name, rows in write.expected(self.part.upcoming).items()}
+
+    def made(self, connection: duckdb.DuckDBPyConnection, sent: Sent) -> Iterator[bytes]:
+        return itertools.chain.from_iterable(write.make(self.part.upcoming, connection, sent) for write in self.writes)
+
+    def filled(self, connection: duckdb.DuckDBPyConnection, sent: Sent) -> Iterator[bytes]:
+        return itertools.chain.from_iterable(write.fill(self.part.upcoming, connection, sent) for write in self.writes)
 
 
 class BiSchema:
@@ -133,11 +159,11 @@ class BiSchema:
         if live is not None and (live.warehouse, live.release, live.signatures, live.of_roles) == wanted:
             self._state.told([self._renewal(live, fence).encode()])
             return BiPublished(release.id, carried=tuple(signatures), notices=self._state.kept(fence))
-        before = live.signatures if live is not None else {}
-        carried = tuple(name for name, signature in signatures.items() if before.get(name) == signature)
-        written = [table for table in tables if table.name not in carried]
-        parts = self._parts(live, carried, roles)
-        self._load(release, fence, tables, signatures, roles, parts)
+        with closing(open_read_only(release.database)) as connection:
+            loads = self._loads(live, tables, roles, connection)
+            parts = [load.part for load in loads]
+            self._state.refuse_strange({part.partitions for part in parts if part.exchanges})
+            sent = self._load(release, fence, tables, signatures, roles, loads, connection)
         reach("warehouse.bi.before_swap")
         try:
             self._swap(live, parts, release, fence, wait_s)
@@ -145,26 +171,60 @@ class BiSchema:
             with contextlib.suppress(PenstockError):  # or the next one will
                 self._state.tidy(self._state.marks(), fence)
             raise
-        return BiPublished(release.id, tuple(table.name for table in written), carried, self._state.kept(fence))
+        changed = loads[0].writes
+        return BiPublished(
+            release.id,
+            tuple(write.table.name for write in changed if not write.in_place),
+            tuple(name for name in signatures if name not in {write.table.name for write in changed}),
+            self._state.kept(fence),
+            tuple(write.table.name for write in changed if write.in_place),
+            sent.rows,
+            sent.size_bytes,
+        )
 
-    def _parts(self, live: Live | None, carried: Sequence[str], roles: Sequence[BiRole]) -> list[Part]:
-        """The schemas that are swapped together, the one of all tables first."""
-        token = uuid.uuid4().hex[:8]
-        old = (*sorted(live.signatures), RELEASE_TABLE, TABLES_TABLE) if live else ()
-        parts = [Part(self._schema, token, old, is_there=live is not None, carried=carried)]
+    def _loads(
+        self,
+        live: Live | None,
+        tables: Sequence[BiTable],
+        roles: Sequence[BiRole],
+        connection: duckdb.DuckDBPyConnection,
+    ) -> list[_Load]:
+        """The schemas that are swapped together, the one of all tables first, and what is written of each."""
+        token, numbers = uuid.uuid4().hex[:8], itertools.count()
         there = live.roles if live else {}
-        before = live.of_roles if live else {}
+        before = (
+            {full_name(self._schema, name): each for name, each in live.signatures.items()} | live.of_roles
+            if live
+            else {}
+        )
+
+        def load(part: Part, wanted: Sequence[BiTable], sources: Mapping[str, str], readers: Sequence[str]) -> _Load:
+            writes, carried = list[Write](), list[str]()
+            for table in wanted:
+                name = full_name(part.schema, table.name)
+                if before.get(name) == table.signature(readers):
+                    carried.append(table.name)
+                    continue
+                leaves = live.leaves.get(name, []) if live else []
+                suffix = f"{token}_{next(numbers)}"
+                writes.append(write_of(connection, table, sources[table.name], leaves, readers=readers, suffix=suffix))
+            moved = (*carried, *(write.table.name for write in writes if write.in_place))
+            exchanges = tuple(write.exchange for write in writes if write.leaves or write.gone)
+            return _Load(replace(part, carried=moved, exchanges=exchanges), writes)
+
+        old = (*sorted(live.signatures), RELEASE_TABLE, TABLES_TABLE) if live else ()
+        partitions = partitions_schema(self._schema)
+        main = Part(self._schema, token, old, is_there=live is not None, partitions=partitions)
+        found = [load(main, tables, {table.name: f"main.{identifier(table.name)}" for table in tables}, self._readers)]
         for role in roles:
-            held, same = there.get(role.schema, {}), role.signatures()
-            kept = [
-                table.name
-                for table in role.copies
-                if before.get(full_name(role.schema, table.name)) == same[full_name(role.schema, table.name)]
-            ]
-            parts.append(_part_of_role(role.schema, token, held, is_there=role.schema in there, carried=kept))
+            held, is_there = there.get(role.schema, {}), role.schema in there
+            part = _part_of_role(role.schema, token, held, is_there=is_there, partitions=partitions)
+            sources = {name: f"({select})" for name, select in role.selects.items()}
+            found.append(load(part, role.copies, sources, [role.schema]))
         gone = there.keys() - {role.schema for role in roles}
-        parts += [_part_of_role(name, token, there[name], is_there=True, comes=False) for name in sorted(gone)]
-        return parts
+        return found + [
+            _Load(_part_of_role(name, token, there[name], is_there=True, comes=False), []) for name in sorted(gone)
+        ]
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
@@ -175,46 +235,38 @@ class BiSchema:
         tables: Sequence[BiTable],
         signatures: dict[str, str],
         roles: Sequence[BiRole],
-        parts: Sequence[Part],
-    ) -> None:
-        main, carried = parts[0], {part.schema: part.carried for part in parts}
-        written = [(main.upcoming, table) for table in tables if table.name not in main.carried]
+        loads: Sequence[_Load],
+        connection: duckdb.DuckDBPyConnection,
+    ) -> Sent:
+        """Write what changed where nobody looks, and compare the rows that the database counts with the release's."""
+        [first, *others], sent = loads, Sent()
+        main = first.part
         of_roles = {name: signature for role in roles for name, signature in role.signatures().items()}
         places = {table.name: self._schema if table.name in main.carried else main.upcoming for table in tables}
         places[RELEASE_TABLE] = main.upcoming
-        upcoming = {part.schema: part.upcoming for part in parts}
-        copies = [
-            (upcoming[role.schema], table)
-            for role in roles
-            for table in role.copies
-            if table.name not in carried[role.schema]
-        ]
-        counts = [
-            f"SELECT {literal(full_name(schema, table.name))}, count(*) FROM {full_name(schema, table.name)};\n"
-            for schema, table in (*written, *copies)
-        ]
+        expected = {name: rows for load in loads for name, rows in load.expected().items()}
+        counts = "".join(f"SELECT {literal(name)}, count(*) FROM {name};\n" for name in expected)
 
         def script() -> Iterator[bytes]:
             yield f"{SESSION}BEGIN;\n".encode()
-            for part in parts:
-                if part.comes:
-                    schema, mark = identifier(part.upcoming), self._state.mark("next", fence, release.id)
-                    yield f"CREATE SCHEMA {schema};\nCOMMENT ON SCHEMA {schema} IS {literal(mark)};\n".encode()
-            with closing(open_read_only(release.database)) as connection:
-                for schema, table in written:
-                    yield table.create(schema).encode()
-                    lines = copy_lines(connection, table.columns, f"main.{identifier(table.name)}")
-                    yield from copied(schema, table.name, lines)
-                    yield table.finish(schema).encode()
-                yield from own_tables(main.upcoming, release, fence, signatures, tables, of_roles)
-                yield granted(main.upcoming, self._readers).encode()
-                for role in roles:
-                    yield from role.script(upcoming[role.schema], places, carried[role.schema], connection)
-            yield "".join([*counts, "COMMIT;\n"]).encode()
+            for part in (load.part for load in loads if load.part.comes):
+                schema, mark = identifier(part.upcoming), self._state.mark("next", fence, release.id)
+                yield f"CREATE SCHEMA {schema};\nCOMMENT ON SCHEMA {schema} IS {literal(mark)};\n".encode()
+            if any(load.part.exchanges for load in loads):
+                schema, mark = identifier(main.partitions), self._state.mark("partitions", fence, release.id)
+                yield f"CREATE SCHEMA IF NOT EXISTS {schema};\n".encode()
+                yield f"COMMENT ON SCHEMA {schema} IS {literal(mark)};\n".encode()
+            yield from first.made(connection, sent)
+            yield from own_tables(main.upcoming, release, fence, signatures, tables, of_roles)
+            yield granted(main.upcoming, self._readers).encode()
+            for role, load in zip(roles, others, strict=False):  # what follows are roles that go
+                yield from role.script(load.part.upcoming, places, load.made(connection, sent))
+            for load in loads:
+                yield from load.filled(connection, sent)
+            yield f"{counts}COMMIT;\n".encode()
 
         # Whoever may read learns what it reads: the answer of this session's last queries, before anything is shown.
         found = {row[0]: int(row[1]) for row in self._state.told(script())}
-        expected = {full_name(schema, table.name): table.rows for schema, table in (*written, *copies)}
         if found != expected:
             wrong = next(name for name in expected if found.get(name) != expected[name])
             raise StateCorrupt(
@@ -222,6 +274,7 @@ class BiSchema:
                 table=wrong,
                 remedy="run 'penstock bi publish'; readers see what they saw before",
             )
+        return sent
 
     # -- swapping --------------------------------------------------------------------------------------------------
 
@@ -312,5 +365,5 @@ def _names(parts: Sequence[Part]) -> str:
 
 
 def _part_of_role(schema: str, token: str, held: Mapping[str, str], **more: Any) -> Part:
-    tables, views = ([name for name, kind in held.items() if kind == each] for each in "rv")
+    tables, views = ([name for name, kind in held.items() if kind in each] for each in ("rp", "v"))
     return Part(schema, token, tables, views, **more)

@@ -12,7 +12,7 @@ be got around by functions of a caller's. Only columns that are left out need no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -21,8 +21,8 @@ import duckdb
 from common.errors import UsageError
 from common.hashing import digest
 from lake.sql import identifier, literal
-from warehouse.bi_sql import copied, full_name, granted
-from warehouse.bi_tables import RELEASE_TABLE, BiTable, copy_lines
+from warehouse.bi_sql import full_name, granted, partitions_schema
+from warehouse.bi_tables import RELEASE_TABLE, BiTable
 from warehouse.bi_types import BiColumn, postgres_type
 from warehouse.releases import Release, open_read_only
 from warehouse.serve.policy import Policy, Shown, Table, shown_to
@@ -70,23 +70,15 @@ class BiRole:
         found[RELEASE_TABLE] = "view"
         return {full_name(self.schema, name): signature for name, signature in found.items()}
 
-    def script(
-        self, upcoming: str, places: Mapping[str, str], carried: Sequence[str], connection: duckdb.DuckDBPyConnection
-    ) -> Iterator[bytes]:
+    def script(self, upcoming: str, places: Mapping[str, str], tables: Iterable[bytes]) -> Iterator[bytes]:
         """The statements and rows that make the schema where nobody looks.
 
         Args:
             upcoming: name of the schema until then.
             places: schema in which each table lies now, by table.
-            carried: copies that will be moved along and are not made.
-            connection: the release.
+            tables: statements and rows of those copies that are made.
         """
-        for table in self.copies:
-            if table.name not in carried:
-                yield table.create(upcoming).encode()
-                lines = copy_lines(connection, table.columns, f"({self.selects[table.name]})")
-                yield from copied(upcoming, table.name, lines)
-                yield table.finish(upcoming).encode()
+        yield from tables
         for name, table in self.views.items():
             yield _view(upcoming, name, places[name], table).encode()
         everything = f"SELECT * FROM {identifier(places[RELEASE_TABLE])}.{RELEASE_TABLE}"
@@ -121,6 +113,10 @@ def bi_roles(
                     f"The role {name[:80]!r} cannot have a schema of the BI database.",
                     remedy=f"shorten it so that {schema}_<role> has at most {_NAME_BYTES} bytes",
                 )
+            if own == partitions_schema(schema):
+                raise UsageError(
+                    f"The role {name!r} cannot have a schema of the BI database.", remedy="name it otherwise"
+                )
             if own in readers:
                 raise UsageError(
                     f"The role {own!r} of the BI database would read everything, as one of PENSTOCK_BI_READERS.",
@@ -152,6 +148,7 @@ def _role(
                 columns=columns,
                 primary_key=table.primary_key if kept.issuperset(table.primary_key) else (),
                 indexes=tuple(index for index in table.indexes if kept.issuperset(index)),
+                partition_by=table.partition_by if table.partition_by in kept else None,
                 rows=rows,
                 checksum=digest(table.checksum, select, salt),
             )

@@ -25,7 +25,7 @@ SET TimeZone = 'UTC';
 SET search_path = pg_catalog;
 """
 MARK = re.compile(
-    r"Made by Penstock for schema (?P<schema>.+): (?P<state>next|current|retired), "
+    r"Made by Penstock for schema (?P<schema>.+): (?P<state>next|current|retired|partitions), "
     r"warehouse (?P<warehouse>\w+), fence (?P<fence>\d+), release (?P<release>\w+)\."
 )
 
@@ -83,6 +83,28 @@ def locked(names: str) -> str:
     )
 
 
+def partitions_schema(schema: str) -> str:
+    """The schema in which partitions of tables lie, where no tool shows them and no reader looks."""
+    return f"{schema}__partitions"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a swap does with the partitions of one table.
+
+    Attributes:
+        table: the table.
+        gone: names of partitions that leave it.
+        comes: names of partitions that come, each with its bounds.
+        in_place: whether the table is the one that is there; a new one has its partitions already.
+    """
+
+    table: str
+    gone: Sequence[str]
+    comes: Sequence[tuple[str, str]]
+    in_place: bool
+
+
 @dataclass(frozen=True)
 class Part:
     """One schema in a swap: what readers see now, what they will see, and what becomes of the former.
@@ -92,7 +114,9 @@ class Part:
         token: of this publishing.
         tables, views: what is in it now; both empty where it is not there yet.
         is_there: whether it is there now.
-        carried: tables of it that are moved along.
+        carried: tables of it that are moved along, with all or some of their partitions.
+        exchanges: of its tables that have partitions.
+        partitions: name of the schema of partitions.
         comes: whether there will be one; a role that the policy no longer has loses its own.
     """
 
@@ -102,6 +126,8 @@ class Part:
     views: Sequence[str] = ()
     is_there: bool = False
     carried: Sequence[str] = ()
+    exchanges: Sequence[Exchange] = ()
+    partitions: str = ""
     comes: bool = True
 
     @property
@@ -116,7 +142,9 @@ class Part:
 
     def moved(self, current: str) -> str:
         """The statements that put the upcoming one in the place of the one there is; ``current`` is its mark."""
-        schema, lines = identifier(self.schema), []
+        schema, lines = identifier(self.schema), list[str]()
+        for exchange in self.exchanges:
+            lines += self._exchanged(exchange)
         lines += [
             f"ALTER TABLE {schema}.{identifier(name)} SET SCHEMA {identifier(self.upcoming)};\n"
             for name in self.carried
@@ -128,12 +156,23 @@ class Part:
             lines.append(f"COMMENT ON SCHEMA {schema} IS {literal(current)};\n")
         return "".join(lines)
 
+    def _exchanged(self, exchange: Exchange) -> Iterator[str]:
+        table = full_name(self.schema, exchange.table)
+        for name in exchange.gone:  # and so it is dropped, or kept for who needs it, with the schema that retires
+            yield f"ALTER TABLE {table} DETACH PARTITION {full_name(self.partitions, name)};\n"
+            yield f"ALTER TABLE {full_name(self.partitions, name)} SET SCHEMA {identifier(self.schema)};\n"
+        for name, bounds in exchange.comes:
+            yield f"ALTER TABLE {full_name(self.upcoming, name)} SET SCHEMA {identifier(self.partitions)};\n"
+            if exchange.in_place:
+                yield f"ALTER TABLE {table} ATTACH PARTITION {full_name(self.partitions, name)} {bounds};\n"
+
     def cleared(self, retired: str) -> str:
         """The statements that drop the former; ``retired`` is its mark, for as long as something keeps it."""
         if not self.is_there:
             return ""
         # A view that somebody has built on an old table keeps it: it is told of, not torn down.
         left = [name for name in self.tables if name not in self.carried]
+        left += [name for exchange in self.exchanges for name in exchange.gone]
         mark = f"COMMENT ON SCHEMA {identifier(self.retired)} IS {literal(retired)};\n"
         return mark + dropped(self.retired, left, self.views)
 

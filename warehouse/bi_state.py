@@ -11,8 +11,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from common.errors import CommitConflict, SourceRefused, UsageError
-from lake.sql import literal
-from warehouse.bi_sql import CHANGED, LOCK_WAIT_MS, MARK, SESSION, dropped, full_name, mark_text, qualified
+from lake.sql import identifier, literal
+from warehouse.bi_partitions import Leaf
+from warehouse.bi_sql import (
+    CHANGED,
+    LOCK_WAIT_MS,
+    MARK,
+    SESSION,
+    dropped,
+    full_name,
+    mark_text,
+    partitions_schema,
+    qualified,
+)
 from warehouse.bi_tables import RELEASE_TABLE, TABLES_TABLE
 
 Run = Callable[[Iterable[bytes]], list[list[str]]]
@@ -30,7 +41,8 @@ class Live:
         signatures: of each table (:meth:`BiTable.signature`).
         strangers: what else is in the schema, or in one of a role, which Penstock did not make.
         of_roles: signatures of what is in the schemas of roles, by full name.
-        roles: kind (``r`` table, ``v`` view) of each relation in each schema of a role.
+        roles: kind (``r`` or ``p`` table, ``v`` view) of each relation in each schema of a role.
+        leaves: partitions of each table that has some, by its full name.
     """
 
     warehouse: str
@@ -40,6 +52,7 @@ class Live:
     strangers: tuple[str, ...]
     of_roles: dict[str, str]
     roles: dict[str, dict[str, str]]
+    leaves: dict[str, list[Leaf]]
 
 
 class BiState:
@@ -93,7 +106,21 @@ class BiState:
             if schema and full_name(schema, name) not in ours
         )
         live = (mark["warehouse"], int(mark["fence"]), mark["release"])
-        return Live(*live, signatures, tuple(strangers), of_roles, roles)
+        return Live(*live, signatures, tuple(strangers), of_roles, roles, self._leaves(here))
+
+    def _leaves(self, here: str) -> dict[str, list[Leaf]]:
+        """Partitions of the tables in some schemas, by full name of the table."""
+        place = literal(identifier(partitions_schema(self._schema)))
+        rows = self.ask(
+            "SELECT n.nspname, p.relname, c.relname, coalesce(obj_description(c.oid, 'pg_class'), '') "
+            "FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_class p ON p.oid = inhparent "
+            f"JOIN pg_namespace n ON n.oid = p.relnamespace WHERE {here} AND p.relkind = 'p' "
+            f"AND c.relnamespace = to_regnamespace({place}) ORDER BY 1, 2, 3;"
+        )
+        found: dict[str, list[Leaf]] = {}
+        for schema, table, name, comment in rows:
+            found.setdefault(full_name(schema, table), []).append(Leaf.told(name, comment))
+        return found
 
     def tidy(self, marks: dict[str, str], fence: int) -> None:
         """Drop schemas that publishers who died have left, and retired ones that nothing depends on any more."""
@@ -102,9 +129,9 @@ class BiState:
         for name in sorted(self._left(marks, fence), key=lambda name: name.startswith(own)):
             rows = self.ask(
                 "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                f"WHERE n.nspname = {literal(name)} AND c.relkind IN ('r', 'v') ORDER BY 1;"
+                f"WHERE n.nspname = {literal(name)} AND c.relkind IN ('r', 'p', 'v') ORDER BY 1;"
             )
-            drop = dropped(name, *([relation for relation, kind in rows if kind == each] for each in "rv"))
+            drop = dropped(name, *([relation for relation, kind in rows if kind in each] for each in ("rp", "v")))
             self.told([f"{SESSION}BEGIN;\nSET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms';\n{drop}COMMIT;\n".encode()])
 
     def kept(self, fence: int) -> tuple[str, ...]:
@@ -122,7 +149,7 @@ class BiState:
             for name, mark in found.items()
             if mark is not None
             and mark["schema"] == self._schema
-            and mark["state"] != "current"  # then it is the schema of a role
+            and mark["state"] not in {"current", "partitions"}  # then it is the schema of a role, or belongs to all
             # One of a publisher that came after us may be at work.
             and (mark["warehouse"] != self._warehouse or int(mark["fence"]) <= fence)
         }
@@ -133,7 +160,7 @@ class BiState:
         return mark["state"] if mark is not None and mark["schema"] == self._schema else ""
 
     def refuse_strange(self, schemas: Iterable[str]) -> None:
-        """Let no schema of a role take the place of one that somebody else has made."""
+        """Let no schema of a role or of partitions take the place of one that somebody else has made."""
         wanted = ", ".join(literal(name) for name in schemas)
         if not wanted:
             return
@@ -142,7 +169,7 @@ class BiState:
             f"WHERE nspname IN ({wanted}) ORDER BY 1;"
         )
         for name, comment in rows:
-            if self._state(comment) != "current":
+            if self._state(comment) not in {"current", "partitions"}:
                 raise UsageError(
                     f"The BI database has a schema {name!r} that Penstock did not make. It was left as it is.",
                     remedy="rename or drop it yourself, or leave the role out: PENSTOCK_BI_ROLES",

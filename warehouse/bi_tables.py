@@ -23,6 +23,8 @@ from warehouse.releases import Release, open_read_only
 RELEASE_TABLE, TABLES_TABLE = "_release", "_tables"
 _LAYOUT = 1
 """Raised when the statements below change: then every table is written again."""
+PARTITION_KINDS = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+"""Types of columns by whose months a table can be partitioned; months of the last one are those of UTC."""
 _NAME_BYTES = 63
 _ROWS_AT_ONCE = 10_000
 
@@ -38,6 +40,7 @@ class BiTable:
         primary_key: its columns; empty for none.
         indexes: columns of each further index.
         rows, checksum: as the release's manifest has them.
+        partition_by: the column by whose months only what changed is written; None to write it whole.
     """
 
     name: str
@@ -47,35 +50,47 @@ class BiTable:
     indexes: tuple[tuple[str, ...], ...]
     rows: int
     checksum: str
+    partition_by: str | None = None
+
+    def shape(self) -> list[Any]:
+        """All of the table but its rows."""
+        columns = [[c.name, c.postgres, c.not_null, c.comment] for c in self.columns]
+        return [_LAYOUT, columns, self.comment, self.primary_key, self.indexes]
 
     def signature(self, readers: Sequence[str]) -> str:
         """Equal for tables that need not be written again: rows, types, keys, comments and who may read them."""
-        columns = [[c.name, c.postgres, c.not_null, c.comment] for c in self.columns]
-        return digest(
-            _LAYOUT, self.checksum, columns, self.comment, self.primary_key, self.indexes, sorted(set(readers))
-        )
+        layout, *shape = self.shape()
+        partitioned = [self.partition_by] if self.partition_by else []
+        return digest(layout, self.checksum, *shape, sorted(set(readers)), *partitioned)
 
-    def create(self, schema: str) -> str:
-        """The statement that makes the table, empty and without keys."""
-        fields = (f"{identifier(c.name)} {c.postgres}{' NOT NULL' * c.not_null}" for c in self.columns)
-        return f"CREATE TABLE {identifier(schema)}.{identifier(self.name)} ({', '.join(fields)});\n"
+    def create(self, schema: str, tail: str = "", *, more: str = "") -> str:
+        """The statement that makes the table, empty and without keys.
 
-    def finish(self, schema: str) -> str:
-        """The statements that give the filled table its keys, indexes, comments and statistics."""
+        Args:
+            schema: where.
+            tail: what follows the columns.
+            more: further constraints, after a comma.
+        """
+        fields = ", ".join(f"{identifier(c.name)} {c.postgres}{' NOT NULL' * c.not_null}" for c in self.columns)
+        return f"CREATE TABLE {identifier(schema)}.{identifier(self.name)} ({fields}{more}){tail};\n"
+
+    def keys(self, schema: str, name: str, primary_key: Sequence[str]) -> str:
+        """The statements that give the table, or a partition of it, its keys and indexes."""
+        table = f"{identifier(schema)}.{identifier(name)}"
+        statements = [f"ALTER TABLE {table} ADD PRIMARY KEY ({_list(primary_key)});\n"] if primary_key else []
+        statements += [f"CREATE INDEX ON {table} ({_list(columns)});\n" for columns in self.indexes]
+        return "".join(statements)
+
+    def comments(self, schema: str) -> str:
+        """The statements that say what it holds."""
         table = f"{identifier(schema)}.{identifier(self.name)}"
-        statements = []
-        if self.primary_key:
-            statements.append(f"ALTER TABLE {table} ADD PRIMARY KEY ({_list(self.primary_key)});")
-        statements += [f"CREATE INDEX ON {table} ({_list(columns)});" for columns in self.indexes]
-        if self.comment:
-            statements.append(f"COMMENT ON TABLE {table} IS {literal(self.comment)};")
+        statements = [f"COMMENT ON TABLE {table} IS {literal(self.comment)};\n"] if self.comment else []
         statements += [
-            f"COMMENT ON COLUMN {table}.{identifier(c.name)} IS {literal(c.comment)};"
+            f"COMMENT ON COLUMN {table}.{identifier(c.name)} IS {literal(c.comment)};\n"
             for c in self.columns
             if c.comment
         ]
-        statements.append(f"ANALYZE {table};")
-        return "\n".join(statements) + "\n"
+        return "".join(statements)
 
 
 def bi_tables(release: Release) -> list[BiTable]:
@@ -111,6 +126,13 @@ def bi_tables(release: Release) -> list[BiTable]:
         keys = [tuple(key) for key in (marked[name].get("primary_key") or (), *(marked[name].get("indexes") or ()))]
         if missing := sorted({column for key in keys for column in key} - names):
             raise SpecError(f"It has no column {missing[0]!r} for a key.", table=name, remedy="correct its meta: bi")
+        partition_by = marked[name].get("partition_by")
+        if partition_by and (partition_by, True) not in {(c.name, c.duckdb in PARTITION_KINDS) for c in own}:
+            raise SpecError(
+                f"It has no column {partition_by!r} of type {' or '.join(PARTITION_KINDS)} to be partitioned by.",
+                table=name,
+                remedy="correct its meta: bi: partition_by, or write false",
+            )
         found.append(
             BiTable(
                 name,
@@ -120,6 +142,7 @@ def bi_tables(release: Release) -> list[BiTable]:
                 tuple(keys[1:]),
                 int(known[name]["rows"]),
                 str(known[name]["checksum"]),
+                partition_by or None,
             )
         )
     return found

@@ -17,6 +17,7 @@ from penstock.portal.door import Door
 from penstock.portal.questions import OPERATORS, PAGE_ROWS, Asked
 from penstock.portal.sessions import Session
 from penstock.portal.snippets import snippets
+from penstock.portal.work import MOST_INCIDENTS
 from warehouse.serve.facts import quality_of
 from warehouse.serve.gate import Message, Receive, Send
 from warehouse.serve.problems import Problem
@@ -61,7 +62,7 @@ class Datasets:
         door = self._portal.door
         found, incidents, quarantine = await asyncio.gather(
             door.get(session, "/v1/datasets"),
-            door.maybe(session, "/v1/incidents", [("state", "open")]),
+            door.maybe(session, "/v1/incidents", [("state", "open"), ("limit", str(MOST_INCIDENTS))]),
             door.maybe(session, "/v1/quarantine"),
         )
         q = request.query_params.get("q", "").strip()[:200]

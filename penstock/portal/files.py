@@ -34,6 +34,7 @@ class Files:
         return [
             Route("/docs", self.docs_home, methods=["GET"]),
             Route("/docs/", self.docs, methods=["GET"]),
+            Route("/docs/{name:path}", self.placeholder, methods=["GET"]),
             Route("/quality", self.quality_home, methods=["GET"]),
             Route("/quality/", self.quality_home, methods=["GET"]),
             Route("/quality/{run}/{page}", self.quality, methods=["GET"]),
@@ -50,6 +51,12 @@ class Files:
         if not path.is_file():
             raise Problem("not_found", "The current release has no dbt documentation.", remedy="build one with docs")
         return FileResponse(path, media_type="text/html")
+
+    async def placeholder(self, request: Request) -> Response:
+        """Nothing, for a picture that dbt's page asks for before it has filled in its name."""
+        if not request.path_params["name"].startswith(("{{", "${")):
+            raise Problem("not_found", "There is no such page.", remedy="begin at the documentation's own")
+        return Response(status_code=204)
 
     async def quality_home(self, request: Request) -> Response:
         """The pages of the last run."""

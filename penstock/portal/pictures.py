@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.settings import Settings
+from penstock.kept import Kept
 from penstock.portal.render import table_name
 
 if TYPE_CHECKING:
-    from penstock.lineage import TableNode
+    from penstock.lineage import Graph
 
 KEPT_S = 30.0
 """How long the lineage events that were read are used again, in s."""
@@ -27,8 +28,7 @@ class LineagePictures:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._clock = clock
-        self._kept: tuple[float, Mapping[str, TableNode]] = (float("-inf"), {})
+        self._kept = Kept(KEPT_S, clock)
 
     def are_told(self, dataset: str, around: Iterable[str]) -> bool:
         """Whether there is a picture: events tell of the dataset and of one more of these tables."""
@@ -44,7 +44,7 @@ class LineagePictures:
         from penstock.lineage import Graph
         from penstock.lineage_picture import draw
 
-        tables, wanted = self._tables(), self._wanted(dataset, around)
+        tables, wanted = self._graph().tables, self._wanted(dataset, around)
         nodes = [
             replace(tables[name], name=_told(name), reads=frozenset(map(_told, tables[name].reads & wanted)))
             for name in wanted
@@ -52,16 +52,12 @@ class LineagePictures:
         return draw(Graph({node.name: node for node in nodes}))
 
     def _wanted(self, dataset: str, around: Iterable[str]) -> frozenset[str]:
-        return frozenset({dataset, f"warehouse.{dataset}", *around} & self._tables().keys())
+        return frozenset({dataset, f"warehouse.{dataset}", *around} & self._graph().tables.keys())
 
-    def _tables(self) -> Mapping[str, TableNode]:
+    def _graph(self) -> Graph:
         from penstock.lineage import graph_of
 
-        read_at, tables = self._kept
-        if self._clock() - read_at >= KEPT_S:
-            tables = graph_of(self._settings).tables
-            self._kept = (self._clock(), tables)
-        return tables
+        return self._kept.get("lineage", lambda: graph_of(self._settings))
 
 
 def _told(name: str) -> str:

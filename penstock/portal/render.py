@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
 _PATH = re.compile(r"(?<![\w:/.])(?:/[\w.@+-]+)+/([\w.@+-]+)")
@@ -43,7 +44,7 @@ def environment() -> Environment:
         "incident_title": incident_title,
         "table_name": table_name,
     }
-    found.filters |= {"without_folders": without_folders}
+    found.filters |= {"without_folders": without_folders, "breakable": breakable}
     return found
 
 
@@ -93,6 +94,13 @@ def first_sentence(text: str) -> str:
 def incident_title(incident: Mapping[str, Any]) -> str:
     """What is wrong, in a line; without the scope operate only of what kind it is, and where."""
     return incident["subject"] or f"{incident['kind']}: {', '.join(incident['tables'] or incident['affected'])}"
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in a new line behind each underscore or dot, where a window is narrow."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[_.])(?![_.])", name))
 
 
 def without_folders(text: str) -> str:

@@ -15,6 +15,9 @@ from warehouse.serve.problems import Problem
 LISTED = 200
 """Most runs and incidents of a page."""
 
+MOST_INCIDENTS = 1000
+"""Most that the API tells at once."""
+
 ROWS = 50
 """Most rows in quarantine of a page."""
 
@@ -67,7 +70,7 @@ class Work(Pages):
     async def incident(self, request: Request) -> Response:
         """One incident in full."""
         session, wanted = self._portal.session(request), request.path_params["incident_id"]
-        found = await self._portal.door.get(session, "/v1/incidents", [("limit", "1000")])
+        found = await self._portal.door.get(session, "/v1/incidents", [("limit", str(MOST_INCIDENTS))])
         for each in found["incidents"]:
             if each["id"] == wanted:
                 return self._portal.page(request, "incident.html.j2", incident=each)

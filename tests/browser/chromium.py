@@ -20,6 +20,9 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+HEIGHT = 900
+"""Of a window, in px."""
+
 PATIENCE_MS = 60_000.0
 """How long a page may take on a busy machine, in ms."""
 
@@ -67,7 +70,7 @@ class Visitor:
     def come(cls, browser: Browser, address: str, *, scheme: str = "light", width: int = 1280) -> Visitor:
         """Open a browser that prefers light or dark, of a width in px."""
         context = browser.new_context(
-            viewport={"width": width, "height": 900},
+            viewport={"width": width, "height": HEIGHT},
             color_scheme="dark" if scheme == "dark" else "light",
             accept_downloads=True,
         )

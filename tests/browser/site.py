@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-
-from uvicorn import Config
 
 from common.settings import Settings
 from penstock import demo_data
@@ -23,7 +18,8 @@ from penstock.pipeline import Pipeline
 from penstock.quality_pages import write_pages
 from penstock.run import run
 from penstock.serve import PipelineFacts, server_options
-from warehouse.serve.server import Patient, Server, Service
+from tests.listening import listening
+from warehouse.serve.server import Service
 from warehouse.serve.tokens import LocalIssuer
 
 DAY, NEXT, LATER = "2013-02-12", "2013-02-13", "2013-02-14"
@@ -99,33 +95,16 @@ def fill(home: Path) -> None:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Site]:
-    """A server over a state folder on a free port, in a thread."""
+def serving(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """A server over a state folder on a free port, in a thread; with the settings of an environment."""
     (home / "policy.yml").write_text(POLICY)
-    settings = Settings.load({}, home=home)
+    settings = Settings.load(environment or {}, home=home)
     service = Service(server_options(settings), PipelineFacts(settings), PipelineOperations(settings))
     charts = dashboards_app(settings, policy=service.policy)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(100)
-        app = front(service, settings, dashboards=charts)
-        config = Config(app, http=Patient, lifespan="off", log_config=None, access_log=False)
-        server = _Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="site")
-        thread.start()
-        try:
-            yield Site(home, f"http://127.0.0.1:{listener.getsockname()[1]}")
-        finally:
-            server.should_exit = True
-            thread.join(60)
-            charts.close()
-            service.close()
-
-
-class _Server(Server):
-    """A server that no signal ends: those belong to the main thread."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing is captured."""
-        yield
+    app = front(service, settings, dashboards=charts)
+    try:
+        with listening(lambda _: app) as address:
+            yield Site(home, address)
+    finally:
+        charts.close()
+        service.close()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from penstock.portal.login import COOKIE
 from tests.browser.chromium import MISSING, PATIENCE_MS, Visitor, require
 from tests.browser.screenshots import wait_for_charts
-from tests.browser.site import DAY, PAGES, Site
+from tests.browser.site import DAY, PAGES, Site, serving
+from tests.command_line import CommandLine
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -52,6 +56,32 @@ CONTRAST = """
 }
 """
 """How many texts a page has, and those whose contrast is under WCAG's 4.5 to 1."""
+
+STRUCTURE = """
+() => {
+  const wrong = [], ids = new Set();
+  let level = 0;
+  for (const each of document.querySelectorAll('h1, h2, h3, h4, h5, h6')) {
+    const own = Number(each.tagName[1]);
+    if (own > level + 1) wrong.push(`h${own} follows h${level}: ${each.textContent.trim()}`);
+    level = own;
+  }
+  for (const each of document.querySelectorAll('input:not([type=hidden]), select, textarea')) {
+    if (!each.labels.length && !each.ariaLabel) wrong.push(`no label: ${each.name}`);
+  }
+  for (const each of document.querySelectorAll('a, button, summary')) {
+    if (!each.textContent.trim() && !each.ariaLabel) wrong.push(`no name: ${each.outerHTML}`);
+  }
+  for (const each of document.querySelectorAll('th:not([scope])')) wrong.push(`no scope: ${each.textContent}`);
+  for (const each of document.querySelectorAll('img:not([alt])')) wrong.push(`no text: ${each.src}`);
+  for (const each of document.querySelectorAll('[id]')) {
+    if (ids.has(each.id)) wrong.push(`twice: ${each.id}`);
+    ids.add(each.id);
+  }
+  return wrong;
+}
+"""
+"""What a reader by ear or keyboard would stumble over: headings that skip, and what has no name."""
 
 
 def test_somebody_signs_in_finds_filters_and_downloads_a_dataset_sees_its_dashboard_and_an_incident(
@@ -103,6 +133,45 @@ def test_somebody_signs_in_finds_filters_and_downloads_a_dataset_sees_its_dashbo
     assert str(site.home) not in page.content()
 
 
+def test_somebody_signs_in_at_an_issuer_and_out_again(site: Site, chrome: Browser) -> None:
+    provider = CommandLine(site.home, {}).start("token", "provider")
+    try:
+        said = [provider.stdout.readline() for _ in range(2)]
+        found = re.search(r"PENSTOCK_TOKEN_ISSUERS=(\S+) PENSTOCK_LOGIN_CLIENT_ID=(\S+)", said[1])
+        assert found, (said, provider.stderr.read())
+        issuer, client_id = found.groups()
+        settings = {"PENSTOCK_TOKEN_ISSUERS": issuer, "PENSTOCK_LOGIN_CLIENT_ID": client_id}
+        with serving(site.home, settings) as own:
+            visitor = Visitor.come(chrome, own.address)
+            page = visitor.page()
+            visitor.go("/releases")
+            page.get_by_role("link", name="Sign in with").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Who do you want to be?")
+            assert (page.evaluate(CONTRAST)[1], page.evaluate(STRUCTURE)) == ([], [])
+            page.get_by_role("button", name="Cancel").click()
+            expect(page.get_by_role("alert")).to_contain_text("did not sign you in (access_denied)")
+            page.get_by_role("link", name="Sign in with").click()
+            page.get_by_label("Name").fill("ada@example.com")
+            page.get_by_label("Role").select_option("analyst")
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_text("ada@example.com")).to_be_visible()
+            assert page.url == f"{own.address}/"
+            [session] = [each for each in visitor.context.cookies() if each.get("name") == COOKIE]
+            assert (session.get("httpOnly"), session.get("sameSite")) == (True, "Lax")
+            page.get_by_role("button", name="Sign out").click()
+            page.get_by_role("link", name="sign out there as well").click()
+            page.wait_for_url(f"{own.address}/login")
+            visitor.go("/")
+            expect(page).to_have_title("Sign in · Penstock")
+            assert ["401" in each for each in visitor.errors] == [True], "the page of the sign-in that was cancelled"
+            assert {each.partition("/authorize")[0].partition("/logout")[0] for each in visitor.strangers} >= {issuer}
+            assert all(each.startswith(f"{issuer}/") for each in visitor.strangers)
+            visitor.context.close()
+    finally:
+        provider.send_signal(signal.SIGINT)
+        assert provider.wait(60) == 0
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_every_page_is_whole_quiet_and_can_be_read(come: Callable[..., Visitor], scheme: str, width: int) -> None:
     visitor = come(scheme=scheme, width=width)
@@ -113,6 +182,7 @@ def test_every_page_is_whole_quiet_and_can_be_read(come: Callable[..., Visitor],
         assert visitor.errors == ([] if status == 200 else [visitor.errors[0]]), path
         looked, weak = page.evaluate(CONTRAST)
         assert (looked > 20, weak) == (True, []), path
+        assert page.evaluate(STRUCTURE) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         for landmark in ("banner", "main", "contentinfo", "search"):
             assert page.get_by_role(landmark).count() == 1, (path, landmark)
@@ -153,6 +223,8 @@ def test_pages_of_files_ask_no_other_host(come: Callable[..., Visitor]) -> None:
     assert visitor.errors == []
     assert visitor.go("/docs/") == 200
     expect(visitor.page().get_by_text("The warehouse of this release")).to_be_visible()
+    assert visitor.errors == []
+    assert visitor.go("/docs/another") == 404
 
 
 def test_without_chromium_the_tests_are_skipped_and_in_ci_they_fail() -> None:

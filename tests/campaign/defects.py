@@ -187,4 +187,22 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "Maintenance leaves of old months what the graph is made of. Found by the soak.",
         "tests/integration/penstock/test_lineage.py::test_of_old_months_only_what_the_graph_is_made_of_stays",
     ),
+    (
+        "An issuer that answered something else than HTTP was told as a defect of the server.",
+        "It is unavailable.",
+        "tests/security/test_tokens.py::test_an_issuer_that_answers_no_http_is_unavailable",
+    ),
+    (
+        "The dashboard of the platform's health counted rows in quarantine again for each time that their interval was "
+        "published, and called an interval refused for good that had been refused once.",
+        "The last account of an interval counts.",
+        "tests/integration/penstock/test_dashboards.py::"
+        "test_the_last_account_of_an_interval_says_what_waits_however_often_it_was_published",
+    ),
+    (
+        "With a lake on S3 a dataset's lineage in the API left out what other machines had told, "
+        "which its picture showed.",
+        "Both read the same graph.",
+        "tests/integration/penstock/test_lineage.py::test_hosts_that_share_a_lake_and_no_folder_share_its_lineage",
+    ),
 )

@@ -15,6 +15,7 @@ from penstock.embedded import EmbeddedServices
 from penstock.pipeline import Pipeline
 from penstock.scheduler import Scheduler
 from tests.dags.airflow_runs import DAGS, specs_with_events, store_connection
+from tests.dags.http_door import Operator, serving
 from tests.integration.penstock.collector import Collector, collecting
 from tests.nats_server import NatsServer, running_nats
 
@@ -80,3 +81,11 @@ def api(scheduler: Scheduler) -> AirflowApi:
 def pipeline(scheduler: Scheduler, services: EmbeddedServices) -> Pipeline:
     home = scheduler.home
     return Pipeline(Settings.load({}, home=home, sources=home / "sources", connections=services.connections))
+
+
+@pytest.fixture(scope="module")
+def operator(scheduler: Scheduler, services: EmbeddedServices) -> Iterator[Operator]:
+    """Somebody who operates it all by HTTP. There must be a release."""
+    home = scheduler.home
+    with serving(home, home / "sources", stations=services.connections["stations"]) as found:
+        yield found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -52,6 +53,7 @@ from tests.dags.airflow_runs import (
     state,
     succeeded,
 )
+from tests.dags.http_door import Operator
 from tests.integration.penstock.collector import Collector
 from tests.nats_server import PASSWORD, NatsServer
 from tests.upgrade.contents import contents
@@ -165,16 +167,32 @@ def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowAp
     assert rows_of(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
 
 
-def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
-    api: AirflowApi, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+def test_a_backfill_asked_for_by_http_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
+    api: AirflowApi, pipeline: Pipeline, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_days(pipeline, "2013-05-03", "2013-05-04", build=False)  # the good day between the holes
     good = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
     releases = [release.id for release in Releases(pipeline.settings.warehouse).all()]
     wish = Wish(("flights",), "2013-05-01", "2013-05-05")
     api.trigger(BACKFILL, conf={"targets": ["flights"], "start": wish.start, "end": wish.end})  # as the form does
+    asked = {"targets": ["flights"], "start": wish.start, "end": wish.end}
+    started = operator.tell("/backfills", asked)
+    assert operator.tell("/backfills", asked) == {"id": started["id"], "started": False, "plan": None}
+    days = {"done": 0, "failed": 0, "total": 3}
+
+    def has_come_in() -> bool:
+        days.update(operator.ask(f"/backfills/{started['id']}")["sources"].get("flightops", {}))
+        return days["done"] > 0
+
+    assert wait_for(has_come_in, 120)
+    # The command finds the same one, and looks on.
     assert run_backfill(pipeline.settings, wish, dry_run=False, local=False, unpause=False, as_json=True) == 0
     summary = json.loads(capsys.readouterr().out)
+    told = operator.ask(f"/backfills/{started['id']}")
+    assert (summary["id"], told["state"]) == (started["id"], "success")
+    assert told["sources"] == {"flightops": {"done": 3, "failed": 0, "total": 3}}
+    assert {**told["summary"], "id": started["id"]} == summary
+    operator.tell(f"/backfills/{started['id']}/cancel", status=409)  # it has ended
     runs = api.runs("ingest_flightops", carrying=summary["id"])
     assert [(run.partition_key, run.run_type, run.state) for run in runs] == [
         (day, "backfill", "success") for day in ("2013-05-01", "2013-05-02", "2013-05-04")
@@ -191,20 +209,23 @@ def test_a_backfill_runs_exactly_three_holes_in_its_own_pool_and_releases_once(
     assert summary["not_done"] == []
 
 
-def test_a_paused_backfill_starts_nothing_and_a_cancelled_one_ends_and_is_not_found_again(api: AirflowApi) -> None:
+def test_a_paused_backfill_starts_nothing_and_a_cancelled_one_ends_and_is_not_found_again(
+    api: AirflowApi, operator: Operator
+) -> None:
     wish = Wish(("flights",), "2013-06-01", "2013-06-03")
-    run = backfill_airflow.start(api, wish, datetime.now(UTC))
-    assert backfill_airflow.control(api, "pause")["state"] == "paused"
+    run_id = operator.tell("/backfills", {"targets": ["flights"], "start": wish.start, "end": wish.end})["id"]
+    assert operator.tell(f"/backfills/{run_id}/pause")["state"] == "paused"
 
     def has_looked() -> bool:
-        tasks = api.task_instances(BACKFILL, run.run_id)
+        tasks = api.task_instances(BACKFILL, run_id)
         return any(task.task_id == "ingest" and task.state == "up_for_reschedule" for task in tasks)
 
     assert wait_for(has_looked, 120)
-    assert api.runs("ingest_flightops", carrying=run.run_id) == []
-    assert backfill_airflow.control(api, "cancel", run.run_id)["state"] == "cancelled"
-    with pytest.raises(UsageError, match="has ended"):
-        backfill_airflow.control(api, "resume", run.run_id)
+    assert api.runs("ingest_flightops", carrying=run_id) == []
+    assert operator.tell(f"/backfills/{run_id}/cancel")["state"] == "cancelled"
+    assert "has ended" in operator.tell(f"/backfills/{run_id}/resume", status=409)["detail"]
+    told = operator.ask("/backfills")["backfills"]
+    assert [(each["id"], each["state"]) for each in told][:1] == [(run_id, "cancelled")]
     assert backfill_airflow.find(api, wish) is None
 
 
@@ -351,7 +372,13 @@ def test_another_process_stops_everything_and_nothing_is_left(scheduler: Schedul
         Scheduler.attach(scheduler.home)
 
 
-def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_component_that_ends_while_starting_is_named_and_nothing_is_left(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    folder = tmp_path / "airflow"
+    folder.mkdir()
+    for name in ("airflow.db", "migrated"):  # to make a database takes longer than all else here
+        shutil.copy(scheduler.folder / name, folder / name)
     broken = Scheduler(tmp_path, environment={"AIRFLOW__CORE__AUTH_MANAGER": "no.such.AuthManager"})
     with pytest.raises(TerminalError, match=r"api-server ended while starting: .*api-server\.log"):
         broken.start()

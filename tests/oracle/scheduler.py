@@ -13,6 +13,7 @@ that one go on.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,20 @@ def _stopping(real: Callable[..., Any], hook: Callable[[str], None], stop: str) 
         return real(*arguments, **options)
 
     return stopped
+
+
+def _cached(self: functools.cached_property[Any], instance: Any, _owner: type | None = None) -> Any:
+    """A cached property without the lock that Python 3.11 takes for all instances of a class at once.
+
+    An actor that stops while it opens its lake would hold it, and the others, which open lakes of their own, could
+    neither stop nor end. From Python 3.12 on there is none.
+    """
+    if instance is None:
+        return self
+    name = str(self.attrname)
+    if name not in instance.__dict__:
+        instance.__dict__[name] = self.func(instance)
+    return instance.__dict__[name]
 
 
 @dataclass
@@ -126,6 +141,7 @@ class Scheduler:
         """
         threads = [threading.Thread(target=self._act, args=(actor,), daemon=True) for actor in self._actors]
         with reaching(self._stop, shared=self._shared), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(functools.cached_property, "__get__", _cached)
             for module in (lease, commit, expiry):
                 patch.setattr(module, "time", _Time(self._sleep, module.time))
             for thread in threads:

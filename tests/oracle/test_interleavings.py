@@ -5,10 +5,13 @@ The first actor is interrupted where its work is half done; the others then do a
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import pytest
 
 from tests.oracle.interleavings import Bench, interrupt, prepare
 from tests.oracle.reader import ReaderLoop
+from tests.oracle.scheduler import Actor, Scheduler
 from tests.oracle.world import FACT
 
 
@@ -17,6 +20,19 @@ def begun(request: pytest.FixtureRequest, bench: Bench) -> Bench:
     """Three releases, rows that wait, and a source that has gone on since."""
     bench.begin(str(request.param), prepare)
     return bench
+
+
+def test_an_actor_that_stops_while_it_opens_something_of_its_own_holds_up_no_other() -> None:
+    class Opens:
+        @cached_property
+        def opened(self) -> bool:
+            scheduler._stop("opening")
+            return True
+
+    actors = [Actor(name, lambda: Opens().opened) for name in "ab"]
+    scheduler = Scheduler(actors, [0, 1, 1, 0])
+    scheduler.run()
+    assert [actor.outcome for actor in actors] == [True, True]
 
 
 def test_what_is_done_at_once_ends_as_if_one_had_come_after_the_other(begun: Bench) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -264,6 +265,27 @@ def test_a_withdrawn_key_and_a_silent_issuer_count_no_longer_than_keys_are_kept(
             assert (refused.value.code, refused.value.status) == ("issuer_unavailable", 503)
     finally:
         provider.down = False
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"[" * 9]
+)
+def test_an_issuer_that_answers_no_http_is_unavailable(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reply() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        keys = RemoteKeys(Issuer("http://127.0.0.1", f"http://127.0.0.1:{listener.getsockname()[1]}/keys"))
+        with pytest.raises(Problem) as refused:
+            keys.get("first")
+        thread.join()
+    assert refused.value.code == "issuer_unavailable"
 
 
 @pytest.mark.parametrize("url", ["http://issuer.example.com", "file:///etc/passwd", "ftp://127.0.0.1", "issuer"])

@@ -6,15 +6,16 @@ configured: no header of a token leads anywhere.
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -54,13 +55,9 @@ class RemoteKeys:
     """
 
     def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
-        for url in (issuer.jwks_url or issuer.name,):
-            parts = urlsplit(url)
-            if parts.scheme != "https" and (parts.scheme, parts.hostname) not in {
-                ("http", "127.0.0.1"),
-                ("http", "localhost"),
-            }:
-                raise SettingsError(f"The issuer's address {url} is not https.", remedy="use an https:// address")
+        url = issuer.jwks_url or issuer.name
+        if not is_private(url):
+            raise SettingsError(f"The issuer's address {url} is not https.", remedy="use an https:// address")
         self._issuer = issuer
         self._clock = clock
         self._guard = threading.Lock()
@@ -95,34 +92,69 @@ class RemoteKeys:
 
     def _fetch(self) -> KeySet:
         try:
-            url = self._issuer.jwks_url
-            if not url:
-                found = self._read(self._issuer.name.rstrip("/") + "/.well-known/openid-configuration")
-                if found.get("issuer") != self._issuer.name:
-                    raise ValueError
-                url = str(found["jwks_uri"])
-                if urlsplit(url).scheme != urlsplit(self._issuer.name).scheme:
-                    raise ValueError
-            return KeySet.import_key_set(self._read(url))  # type: ignore[arg-type]
+            url = self._issuer.jwks_url or str(discover(self._issuer.name)["jwks_uri"])
+            return KeySet.import_key_set(ask(url))  # type: ignore[arg-type]
         except (OSError, ValueError, KeyError, TypeError, JoseError):
             raise self._unavailable() from None
 
-    def _unavailable(self) -> Problem:
-        return Problem(
-            "issuer_unavailable",
-            "The issuer of this token does not give its keys now.",
-            remedy="try again in a moment",
-            retry_after_s=int(RETRY_S),
-        )
-
     @staticmethod
-    def _read(url: str) -> dict[str, Any]:
-        opener = urllib.request.build_opener(_NoRedirects)
-        with opener.open(url, timeout=_TIMEOUT_S) as answer:
-            document: dict[str, Any] = json.loads(answer.read(_MAX_BYTES))
+    def _unavailable() -> Problem:
+        return unavailable("The issuer of this token does not give its keys now.")
+
+
+def unavailable(detail: str) -> Problem:
+    """What is answered when an issuer does not answer as it should."""
+    return Problem("issuer_unavailable", detail, remedy="try again in a moment", retry_after_s=int(RETRY_S))
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way reads along: https, or this machine itself."""
+    parts = urlsplit(url)
+    return (parts.scheme == "https" and bool(parts.hostname)) or (
+        parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"}
+    )
+
+
+def discover(issuer: str) -> dict[str, Any]:
+    """What an issuer says of itself: where its keys and its pages are.
+
+    Raises:
+        OSError: it does not answer.
+        ValueError: what it says is not about this issuer, or names an address that is less private than its own.
+    """
+    found = ask(issuer.rstrip("/") + "/.well-known/openid-configuration")
+    if found.get("issuer") != issuer:
+        raise ValueError("the configuration is another issuer's")
+    for name in [name for name in found if name == "jwks_uri" or name.endswith("_endpoint")]:
+        if urlsplit(str(found[name])).scheme != urlsplit(issuer).scheme or not is_private(str(found[name])):
+            raise ValueError(f"{name} is less private than the issuer")
+    return found
+
+
+def ask(url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The JSON object at an address, within bounds of time and size; no redirect is followed.
+
+    Args:
+        url: the address.
+        form: fields that are posted; without them it is a GET.
+        headers: of the request.
+
+    Raises:
+        OSError: there is no answer, or one that is no success (:class:`urllib.error.HTTPError`).
+        ValueError: it is no JSON object.
+    """
+    body = urlencode(form).encode() if form is not None else None
+    request = urllib.request.Request(url, body, {"accept": "application/json", **(headers or {})})  # noqa: S310 - is_private
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT_S) as answer:
+            document = json.loads(answer.read(_MAX_BYTES))
+    except http.client.HTTPException as error:
+        raise OSError("the answer is not HTTP, or not whole") from error
+    if isinstance(document, dict):
         return document
+    raise ValueError("the answer is no object")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Keys are where the configuration says, or nowhere."""
+        """Everything is where the configuration says, or nowhere."""

@@ -24,6 +24,7 @@ STATUS: dict[str, int] = {
     "token_invalid": 401,
     "token_expired": 401,
     "token_revoked": 401,
+    "sign_in_refused": 401,
     "scope_missing": 403,
     "role_unknown": 403,
     "not_found": 404,

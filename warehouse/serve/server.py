@@ -198,15 +198,14 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run(service: Service, *, host: str, port: int, ready: Callable[[str], None], app: Any = None) -> None:
+def run(app: Any, *, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        service: what to serve.
+        app: what to serve: a service's application, or a front that leads to it among others.
         host: address to listen on.
         port: port; 0 takes a free one.
         ready: told the address when requests can come.
-        app: a front that leads to the service's application among others; that application alone by default.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -217,7 +216,7 @@ def run(service: Service, *, host: str, port: int, ready: Callable[[str], None],
         listener.bind((host, port))
         listener.listen(1024)
         config = uvicorn.Config(
-            app or service.app,
+            app,
             http=Patient,
             loop="auto",
             lifespan="off",

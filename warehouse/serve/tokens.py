@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import re
 import time
@@ -188,7 +189,7 @@ class Tokens:
         if known is not None and now - known[0] < REMEMBER_S:
             principal = known[1]
         else:
-            principal = self._verify(token)
+            principal = self._principal(self._claims(token)[1])
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[digest] = (now, principal)
@@ -203,7 +204,35 @@ class Tokens:
         known = self._known.get(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
         return known is not None and self._clock() - known[0] < REMEMBER_S
 
-    def _verify(self, token: str) -> Principal:
+    def verify_identity(self, token: str, *, issuer: str, client_id: str, nonce: str, access_token: str) -> str:
+        """Whom an issuer says that a browser belongs to: the subject of an ID token, made for one sign-in.
+
+        Args:
+            token: the ID token.
+            issuer: who must have made it.
+            client_id: for whom it must be made, and for nobody else.
+            nonce: what this sign-in sent along.
+            access_token: the token that came with it.
+
+        Raises:
+            Problem: ``token_invalid``, ``token_expired``, ``issuer_unavailable``.
+        """
+        header, claims = self._claims(token)
+        if claims.get("iss") != issuer:
+            raise _invalid("comes from another issuer than the one that was asked")
+        self._end(claims, client_id)
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else client_id) != client_id:
+            raise _invalid("was made for somebody else")
+        given, half = claims.get("nonce"), claims.get("at_hash")
+        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
+            raise _invalid("belongs to another sign-in")
+        if half is not None and half != half_hash(access_token, header["alg"]):
+            raise _invalid("belongs to another access token")
+        return _subject(claims)
+
+    def _claims(self, token: str) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """Header and claims of a token with a valid signature by its issuer's key."""
         from joserfc import jwt
         from joserfc.errors import JoseError
 
@@ -212,10 +241,9 @@ class Tokens:
             raise _invalid("is not signed by a public key that is accepted")
         key = self._key(claimed.get("iss"), header.get("kid"))
         try:
-            claims = jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
+            return header, jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
         except (JoseError, ValueError, TypeError):
             raise _invalid("does not have a valid signature") from None
-        return self._principal(claims)
 
     def _key(self, issuer: Any, key_id: Any) -> Any:
         if not isinstance(key_id, str) or not isinstance(issuer, str):
@@ -229,19 +257,24 @@ class Tokens:
             raise _invalid("comes from an issuer that is not configured")
         return self._remote[issuer].get(key_id)
 
-    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+    def _end(self, claims: Mapping[str, Any], meant_for: str) -> float:
+        """When the claims end, seconds since 1970, if they count now and for that audience."""
         now = self._clock()
         audience = claims.get("aud")
-        if self._audience not in (audience if isinstance(audience, list) else [audience]):
+        if meant_for not in (audience if isinstance(audience, list) else [audience]):
             raise _invalid("is meant for somebody else")
         expires_at, not_before = _seconds(claims.get("exp")), _seconds(claims.get("nbf", 0))
         if not_before > now + _LEEWAY_S:
             raise _invalid("does not count yet")
         if expires_at <= now:
             raise Problem("token_expired", "The token has expired.", remedy=_REMEDY)
-        subject, token_id = claims.get("sub"), claims.get("jti", "")
-        if not isinstance(subject, str) or not subject or not isinstance(token_id, str):
-            raise _invalid("names no subject")
+        return expires_at
+
+    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+        expires_at = self._end(claims, self._audience)
+        subject, token_id = _subject(claims), claims.get("jti", "")
+        if not isinstance(token_id, str):
+            raise _invalid("has no id that can be written")
         named = claims.get(self._role_claim)
         roles = named if isinstance(named, list) else [named]
         role = next((role for role in self._policy.roles if role in roles), None)
@@ -250,7 +283,21 @@ class Tokens:
         given = claims.get("scope", claims.get("scp", ""))
         scopes = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
         allowed = frozenset(scope for scope in self._policy.roles[role].scopes if scope in scopes)
-        return Principal(subject[:200], role, allowed, token_id, expires_at)
+        return Principal(subject, role, allowed, token_id, expires_at)
+
+
+def half_hash(token: str, algorithm: str) -> str:
+    """``at_hash`` of an access token, in an ID token that is signed by an algorithm: the left half of its digest."""
+    name = {"256": "sha256", "384": "sha384"}.get(algorithm[-3:], "sha512")
+    found = hashlib.new(name, token.encode("utf-8", "surrogatepass")).digest()
+    return base64.urlsafe_b64encode(found[: len(found) // 2]).rstrip(b"=").decode()
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise _invalid("names no subject")
+    return subject[:200]
 
 
 def _seconds(value: Any) -> float:

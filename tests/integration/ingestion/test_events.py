@@ -343,7 +343,9 @@ def test_a_lost_connection_is_an_error_and_the_messages_are_there_when_the_serve
 
     async def after(server: NatsServer) -> None:
         async with server.client() as stream:
-            assert (await stream.consumer_info("IN", "penstock")).num_ack_pending == 1
+            left = await stream.consumer_info("IN", "penstock")
+            # A server that is killed may not have written down yet that it had sent the message.
+            assert (left.num_ack_pending or 0) + (left.num_pending or 0) == 1
 
     with running_nats(tmp_path / "own") as server:
         server.empty_streams()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -30,7 +31,7 @@ def declared(database: DatabaseSource, *, cursor: str | None = None, more: str =
 @pytest.mark.parametrize("cursor", [None, "at"], ids=["snapshot", "interval"])
 @pytest.mark.parametrize("left", [0, 4])
 def test_an_answer_below_the_floor_is_refused_and_every_live_row_stays(
-    database: DatabaseSource, cursor: str | None, left: int
+    database: DatabaseSource, cursor: str | None, left: int, figures: Callable[..., None]
 ) -> None:
     """Fault R1: empty and truncated "successful" answers; rows lost = 0 of 10."""
     shop = declared(database, cursor=cursor)
@@ -39,7 +40,10 @@ def test_an_answer_below_the_floor_is_refused_and_every_live_row_stays(
     with pytest.raises(VolumeRefused, match=f"{left} rows would replace 10, less than 50% of them") as refused:
         shop.ingest()
     assert f"--accept-volume {shop.raw}" in str(refused.value)
-    assert shop.rows("id") == [(n,) for n in range(1, 11)]
+    rows = shop.rows("id")
+    lost = len({(n,) for n in range(1, 11)} - set(rows))
+    figures(action=f"{left} of 10 rows", rows_expected=10, rows_lost=lost, rows_duplicated=len(rows) - 10 + lost)
+    assert rows == [(n,) for n in range(1, 11)]
     assert shop.pipeline().lake.snapshot_id(shop.raw) == before
     assert len(list((shop.home / "lake" / "raw").rglob("*.parquet"))) == 1  # the refused batch left no file
     (account,) = (shop.home / "lake" / "ops" / "refusals" / str(shop.raw)).iterdir()

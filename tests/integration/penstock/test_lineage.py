@@ -22,6 +22,7 @@ from penstock.lineage import Graph, drop_replaced, graph_of, read_graph
 from penstock.lineage_events import Parent
 from penstock.pipeline import Pipeline
 from penstock.run import run
+from penstock.serve import PipelineFacts
 from tests.door import Door
 
 DAY, AFTER = "2013-02-12", "2013-02-13"
@@ -254,6 +255,7 @@ def test_hosts_that_share_a_lake_and_no_folder_share_its_lineage(services: Embed
     ours = {name for name, node in graph_of(host("three")).tables.items() if node.job}
     assert ours == {"raw.flightops__airlines", "raw.flightops__airports"}
     assert not (tmp_path / "three").exists()
+    assert PipelineFacts(host("three"))._lineage("raw.flightops__airlines")[0], "what a server tells of it"
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 import penstock
+from benchmarks.ledger_check import stray_files
 from common.errors import DataRejected, IntervalError, UnknownName
 from common.settings import Settings, process_environment
 from lake.ops import OPS_TABLES
@@ -142,18 +143,7 @@ def test_the_same_days_again_change_nothing_and_need_no_release(
 
 
 def test_no_file_that_is_not_live_lies_where_a_reader_would_find_it(finished: tuple[Pipeline, RunReport]) -> None:
-    pipeline, _ = finished
-    live = {
-        location.removeprefix("file://")
-        for table in [
-            *lake_tables(pipeline),
-            TableId("quarantine", "raw__stations__weather"),
-            *(ops.table for ops in OPS_TABLES),
-        ]
-        for location in (file.location for file in pipeline.lake.live(table))
-    }
-    on_disk = {str(path) for path in Path(pipeline.settings.lake_uri).rglob("*.parquet")}
-    assert on_disk == live
+    assert stray_files(finished[0]) == []
 
 
 def test_more_days_are_built_into_the_next_release_as_if_built_at_once(

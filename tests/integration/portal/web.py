@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,16 @@ def form_token(page: str) -> str:
     return found[1]
 
 
-def web_of(folder: Path, **changed: Any) -> Web:
-    """A front over a folder, in which a release is published if there is none; close its service."""
+def web_of(folder: Path, named: Mapping[str, str] | None = None, **changed: Any) -> Web:
+    """A front over a folder, in which a release is published if there is none; close its service.
+
+    Args:
+        folder: of warehouse, state and policy.
+        named: settings, as environment variables.
+        changed: options of the server.
+    """
     if not (folder / "warehouse").exists():
         publish(folder / "warehouse", 1)
-    settings = Settings.load({}, home=folder, policy=folder / "policy.yml")
+    settings = Settings.load(named or {}, home=folder, policy=folder / "policy.yml")
     service = Service(options_of(folder, **changed), Told(), PipelineOperations(settings))
     return Web(folder, service, front(service, settings, dashboards=echo))

@@ -21,6 +21,7 @@ from common.errors import SettingsError
 from common.settings import Settings, process_environment
 from penstock.serve_doors import Wanted, open_doors
 from tests.architecture.source_tree import ROOT
+from tests.integration.portal.web import form_token
 from tests.integration.serve.served import POLICY, Served, publish
 from warehouse.serve.tokens import LocalIssuer
 
@@ -50,7 +51,7 @@ def test_serve_opens_every_door_says_where_and_one_sigterm_closes_all(new_home: 
         bearer = {"Authorization": f"Bearer {token}"}
         web = httpx.get(f"{addresses['Serving']}/datasets", headers=bearer).json()
         assert [each["name"] for each in web["datasets"]] == ["flights", "routes"]
-        assert httpx.get(addresses["Portal"]).headers["location"].startswith("/login")
+        _sign_in_and_look_round(addresses["Portal"], token)
         options = {
             "adbc.flight.sql.authorization_header": f"Bearer {token}",
             "adbc.flight.sql.client_option.tls_root_certs": (home / "serve/flight/certificate.pem").read_text(),
@@ -76,6 +77,24 @@ def test_serve_opens_every_door_says_where_and_one_sigterm_closes_all(new_home: 
     while any(each.is_running() and each.status() != "zombie" for each in started):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def _sign_in_and_look_round(portal: str, token: str) -> None:
+    """The front page and a dashboard are closed until a token has signed in, and then open."""
+    dashboard = "/dashboards/route_performance/"
+    with httpx.Client(base_url=portal, timeout=60) as browser:
+        for page in ("/", dashboard):
+            assert browser.get(page).headers["location"].startswith("/login"), page
+        fields = {"form_token": form_token(browser.get("/login").text), "token": token, "next": dashboard}
+        answer = browser.post("/login", data=fields, headers={"Origin": portal.rstrip("/")})
+        assert (answer.status_code, answer.headers["location"]) == (303, dashboard)
+        front = browser.get("/")
+        assert (front.status_code, "/datasets/routes" in front.text, "r000001" in front.text) == (200, True, True)
+        shown = browser.get(dashboard)
+        assert (shown.status_code, "<marimo-" in shown.text) == (200, True), shown.text[:2000]
+        scripts = re.findall(r'<script[^>]* src="\./?([^"]+)"', shown.text)
+        assert scripts
+        assert {browser.get(f"{dashboard}{script}").status_code for script in scripts} == {200}
 
 
 def _command(process: psutil.Process) -> list[str]:

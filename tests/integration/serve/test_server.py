@@ -124,7 +124,7 @@ def running(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     service = Service(options_of(folder))
     addresses: queue.Queue[str] = queue.Queue()
     options = {"host": "127.0.0.1", "port": 0, "ready": addresses.put}
-    thread = threading.Thread(target=run, args=(service,), kwargs=options)
+    thread = threading.Thread(target=run, args=(service.app,), kwargs=options)
     thread.start()
     yield Running(int(addresses.get(timeout=60).rsplit(":", 1)[1]), token(folder))
     InThread.made.pop().should_exit = True

@@ -31,6 +31,16 @@ METADATA = {
         """,
         [(None, "marts", "routes", "TABLE", "Routes. Grain: one row per route.")],
     ),
+    "JDBC getTables of a table with partitions (Metabase, Tableau, DBeaver)": (
+        """
+        SELECT n.nspname AS table_schem, c.relname AS table_name,
+            CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'PARTITIONED TABLE' END AS table_type
+        FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c
+        WHERE c.relnamespace = n.oid AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND c.relname LIKE 'flights%'
+            AND c.relkind IN ('r', 'p')
+        """,
+        [("marts", "flights", "PARTITIONED TABLE")],
+    ),
     "JDBC getPrimaryKeys (Tableau)": (
         """
         SELECT n.nspname, ct.relname, a.attname, (information_schema._pg_expandarray(i.indkey)).n AS key_seq
@@ -64,21 +74,26 @@ METADATA = {
                 format('%I.%I', t.schemaname, t.tablename), 'INSERT, UPDATE, DELETE, TRUNCATE')
         ORDER BY 2
         """,
-        [("marts", "_release"), ("marts", "_tables"), ("marts", "routes")],
+        [("marts", "_release"), ("marts", "_tables"), ("marts", "flights"), ("marts", "routes")],
     ),
 }
 
 
 @pytest.fixture
 def shown(bench: Bench) -> Bench:
-    """A BI database that shows one documented table."""
+    """A BI database that shows one documented table, and one with partitions."""
     bench.publish(
         bench.release(
             "CREATE TABLE routes (id INTEGER NOT NULL, name VARCHAR, delay_min DECIMAL(9,2), tags VARCHAR[])",
             "INSERT INTO routes SELECT range, 'route ' || range, range / 4, ['a', NULL] FROM range(5000)",
             "COMMENT ON TABLE routes IS 'Routes. Grain: one row per route.'",
             "COMMENT ON COLUMN routes.delay_min IS 'Mean delay in minutes.'",
-            bi={"routes": {"primary_key": ["id"], "indexes": [["name"]]}},
+            "CREATE TABLE flights AS SELECT range AS id, DATE '2013-01-01' + (range // 20)::INTEGER AS day "
+            "FROM range(5000)",
+            bi={
+                "routes": {"primary_key": ["id"], "indexes": [["name"]]},
+                "flights": {"primary_key": ["id"], "indexes": [["day"]], "partition_by": "day"},
+            },
         )
     )
     return bench
@@ -106,7 +121,9 @@ def _sqlalchemy(shown: Bench) -> None:
     engine = sa.create_engine(shown.reader_url.replace("postgresql://", "postgresql+psycopg://"))
     inspector = sa.inspect(engine)
     assert "marts" in inspector.get_schema_names()
-    assert sorted(inspector.get_table_names("marts")) == ["_release", "_tables", "routes"]
+    assert sorted(inspector.get_table_names("marts")) == ["_release", "_tables", "flights", "routes"]
+    assert inspector.get_pk_constraint("flights", "marts")["constrained_columns"] == ["id", "day"]
+    assert [index["column_names"] for index in inspector.get_indexes("flights", "marts")] == [["day"]]
     assert inspector.get_pk_constraint("routes", "marts")["constrained_columns"] == ["id"]
     assert [index["column_names"] for index in inspector.get_indexes("routes", "marts")] == [["name"]]
     assert inspector.get_table_comment("routes", "marts") == {"text": "Routes. Grain: one row per route."}
@@ -130,6 +147,10 @@ def _psycopg(shown: Bench) -> None:
         with connection.cursor(name="all_of_it") as cursor:
             cursor.itersize = 100
             assert sum(1 for _ in cursor.execute("SELECT * FROM marts.routes")) == 5000
+        with connection.cursor(name="partitions") as cursor:
+            assert sum(1 for _ in cursor.execute("SELECT * FROM marts.flights WHERE day < '2013-03-01'")) == 59 * 20
+        plan = connection.execute("EXPLAIN SELECT * FROM marts.flights WHERE day = '2013-03-01'").fetchall()
+        assert {month for month in ("2013_02", "2013_03", "2013_04") if month in str(plan)} == {"2013_03"}
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("UPDATE marts.routes SET name = 'mine'")
 
@@ -141,3 +162,7 @@ def _duckdb(shown: Bench) -> None:
         found = connection.execute("SELECT count(*), sum(delay_min) FROM bi.marts.routes").fetchone()
         assert found is not None
         assert list(map(str, found)) == ["5000", "3124375.00"]
+        found = connection.execute(
+            "SELECT count(*), count(DISTINCT id), max(day)::VARCHAR FROM bi.marts.flights"
+        ).fetchone()
+        assert found == (5000, 5000, "2013-09-07")

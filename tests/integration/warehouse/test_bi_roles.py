@@ -188,6 +188,41 @@ def test_all_schemas_are_swapped_in_one_transaction_and_what_is_the_same_is_carr
     assert door.bench.schemas() == sorted([door.name, door.role("some")])
 
 
+def test_a_copy_is_sent_only_the_rows_of_months_that_changed_and_whole_where_the_role_has_no_day(door: Door) -> None:
+    def release(second: int) -> Release:
+        return door.bench.release(
+            "CREATE TABLE flights AS SELECT i AS flight_id, ['JFK', 'LGA'][1 + i % 2] AS origin, 'N' || i AS tail, "
+            f"DATE '2013-01-01' + (i // 20 * 31)::INTEGER AS day, [1, {second}][1 + i // 20] AS version "
+            "FROM range(40) AS r(i)",
+            bi={"flights": {"primary_key": ["flight_id"], "partition_by": "day"}},
+        )
+
+    masked = DatasetRule(columns="all", mask={"tail": "hash"}, rows="origin = 'JFK'")
+    policy = Policy(
+        roles={
+            "some": Role(datasets={"flights": masked}),
+            "dayless": Role(datasets={"flights": DatasetRule(columns="all", hide=("day",), rows="origin = 'JFK'")}),
+        }
+    )
+    first, second = release(1), release(2)
+    assert door.publish(first, policy).rows_sent == 40 + 20 + 20
+    # The month; of the filtered copy half of it; and the copy that has no day, whole.
+    assert door.publish(second, policy).rows_sent == 20 + 10 + 20
+    copies = [
+        (role, f"SELECT version, count(*) FROM {door.role(role)}.flights GROUP BY 1 ORDER BY 1")
+        for role in policy.roles
+    ]
+    for role, query in copies:
+        assert door.ask(role, query) == [(1, 10), (2, 10)], role
+    assert "day" not in door.seen("dayless")["flights"]
+    assert door.publish(door.bench.releases.rollback(first.id), policy).rows_sent == 20 + 10 + 20
+    for role, query in copies:
+        assert door.ask(role, query) == [(1, 20)], role
+    # With less in the policy the copies go, and their partitions with them.
+    door.publish(first, Policy(roles={"some": Role()}))
+    assert door.ask("some", f"SELECT count(*) FROM pg_tables WHERE schemaname = '{door.name}__partitions'") == [(2,)]
+
+
 def test_a_changed_policy_counts_with_the_next_publishing_of_the_same_release(door: Door) -> None:
     release = door.release(1)
     door.publish(release)

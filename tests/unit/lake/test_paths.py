@@ -19,7 +19,7 @@ HOSTILE = st.one_of(
 @given(HOSTILE, HOSTILE)
 @example("..", "x")
 @example("raw", "../../etc")
-@settings(max_examples=2000)
+@settings(max_examples=500)
 def test_no_table_name_leads_outside_the_lake(namespace: str, name: str) -> None:
     try:
         location = engine_path(table_location(ROOT, TableId(namespace, name)))
@@ -32,7 +32,7 @@ def test_no_table_name_leads_outside_the_lake(namespace: str, name: str) -> None
 @given(HOSTILE)
 @example("../../2013-01-01")
 @example("2013-01-01\x00")
-@settings(max_examples=2000)
+@settings(max_examples=500)
 def test_no_partition_key_leads_outside_its_table(key: str) -> None:
     table = TableId("raw", "shop__orders")
     for make in (data_location, receipt_location):
