@@ -149,7 +149,8 @@ def _run(ended: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[Trial]
     kind = f"{len(ended)} jobs" + (f", {samples} of them samples as of `make faults-quick`" if samples else "")
     wall, cpu = (sum(done.get(name, 0.0) for done in ended) / 60 for name in ("seconds", "cpu_s"))
     limits = sorted({done["limit_s"] for done in ended if done["limit_s"]})
-    limited = f" Each fault, and each stage of the first, had {limits[-1]} s at the most." if limits else ""
+    after = " or ".join(f"{limit_s} s" for limit_s in limits)
+    limited = f" Each fault, and each stage of the first, began no further trial after {after}." if limits else ""
     few = [f"{name} ({kills})" for name, kills in _kills(found["1"]).items() if kills < TRIALS]
     short = f" Stages with fewer than {TRIALS} kills: {', '.join(few)}." if few else ""
     busy = " The machine was busy with other work: times are longer than on an idle one." if cpu < wall / 3 else ""
