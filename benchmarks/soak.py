@@ -145,7 +145,9 @@ class Curve:
         if self.per_day is not None:
             words = f"{self.slope_per_day:.3g} a day, at most {self.per_day:g}"
         else:
-            words = f"last 100 days x {self.ratio:.2f} of the first 100, at most x {self.limit:g}"
+            words = f"last 100 days x {self.ratio:.2f} of the first 100"
+        if self.per_day is None and self.limit is not None:
+            words += f", at most x {self.limit:g}"
         return words if self.holds else f"{words}: BROKEN"
 
 

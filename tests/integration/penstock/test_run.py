@@ -345,7 +345,7 @@ def test_the_curated_tables_reach_the_bi_database_with_the_keys_and_words_of_the
         select c.relname, (select count(*) from pg_index where indrelid = c.oid and indisprimary),
             obj_description(c.oid) ~ 'Grain: one row per ', array_agg(col_description(c.oid, a.attnum)) @> array[null]
         from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
-        where c.relnamespace = 'test_run'::regnamespace and c.relkind = 'r' and c.relname not like '\\_%'
+        where c.relnamespace = 'test_run'::regnamespace and c.relkind in ('r', 'p') and c.relname not like '\\_%'
         group by c.oid, c.relname order by 1;
     """
     url = services.bi_connections["bi_reader"]
