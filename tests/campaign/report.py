@@ -32,7 +32,7 @@ What goes wrong in a pipeline's world, what Penstock does then, and how often th
 the JSON lines of a run of the fault campaign; nothing in its tables is written by hand. Run it again:
 
 ```sh
-make faults                    # all of it: kills at every step of eight stages, 300 a stage (an hour on 2 cores)
+make faults                    # all of it: kills at every step, 300 for each of eight stages (1.5 h on 2 idle cores)
 make faults FAULTS=1,24        # some faults
 make faults JOBS=1 SEED=7      # one process at a time; other random times
 make faults LIMIT_S=240        # at most so many seconds for each fault, and for each stage of the first
