@@ -64,10 +64,12 @@ _SESSION = (
     "sql_select_limit = 18446744073709551615",
     "sql_big_selects = 1",
     "net_write_timeout = 600",
+    "wait_timeout = 28800",
     "lock_wait_timeout = 60",
     "TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
-"""What a query answers must not depend on how the server or the role is set up, nor a reader wait behind a DDL."""
+"""What a query answers must not depend on how the server or the role is set up, nor a reader wait behind a DDL, nor a
+session end because a batch is gated meanwhile."""
 
 _REFUSED = re.compile(
     r"Access denied for user|command denied to user|Unknown database|is not allowed to connect|is blocked because|"
@@ -83,9 +85,14 @@ _UNAVAILABLE = re.compile(
     r"more than 'max_user_connections'|Query execution was interrupted|max_statement_time exceeded|"
     r"maximum statement execution time exceeded|shutdown in progress|Lock wait timeout|Deadlock found|"
     r"(?:TLS/)?SSL (?:connection )?error|Connection was killed|Current transaction is aborted|malformed packet|"
-    r"Commands out of sync",
+    r"Commands out of sync|disconnected by the server because of inactivity",
     re.IGNORECASE,
 )
+
+_NOT_NOW = re.compile(
+    r"exceeded the 'max_\w+' resource|currently in offline mode|Table definition has changed", re.IGNORECASE
+)
+"""What passes: by the hour, by who runs the server, by a new snapshot."""
 
 
 class MysqlSession:
@@ -120,7 +127,7 @@ class MysqlSession:
                 self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
                 self.connection.execute("BEGIN")
                 self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
-            for setting in (*_SESSION, self._timeout(self._limit_s * SERVER_SHARE)):
+            for setting in (*_SESSION, *self._own_settings(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
             self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -161,10 +168,12 @@ class MysqlSession:
         with self.bounded():
             self.connection.execute(f"CALL mysql_execute('my', {literal(statement)})")
 
-    def _timeout(self, timeout_s: float) -> str:
+    def _own_settings(self, timeout_s: float) -> tuple[str, ...]:
+        """Settings that only one of the two systems has."""
         if self.is_mariadb:
-            return f"max_statement_time = {timeout_s:.3f}"
-        return f"max_execution_time = {int(timeout_s * 1000)}"
+            return (f"max_statement_time = {timeout_s:.3f}",)
+        # MySQL answers a table's size of up to a day ago, by which a piece may be far too large.
+        return (f"max_execution_time = {int(timeout_s * 1000)}", "information_schema_stats_expiry = 0")
 
     def _knock(self) -> None:
         """See whether anybody listens: the scanner's client would wait for minutes, and cannot be told otherwise."""
@@ -200,6 +209,13 @@ class MysqlSession:
                 f"MySQL at {self._server} refused: {found[0]}.",
                 **where,
                 remedy=f"correct the user, password, grants or TLS options of connection {self._spec.connection!r}",
+            )
+        passing = _NOT_NOW.search(text)
+        if passing:
+            return SourceUnavailable(
+                f"MySQL at {self._server} cannot be read now: {passing[0]}.",
+                **where,
+                remedy="run again: a limit was reached, or a table was altered or emptied after the run had connected",
             )
         return self._unavailable(where) if _UNAVAILABLE.search(text) else None
 

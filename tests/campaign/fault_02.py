@@ -23,7 +23,7 @@ from tests.doubles.tcp import Fault, tcp_proxy
 from tests.integration.ingestion.conftest import database_source, new_lake
 from tests.integration.ingestion.mysql_source import MysqlSource
 from tests.integration.ingestion.test_postgres_network import ROWS, changing_rows, differences
-from tests.mariadb_server import MISSING, READER, mariadbd, running_mariadb
+from tests.mariadb_server import MISSING, READER, running_mariadb, server_program
 
 PARTS = ("postgresql", "mariadb")
 FAULTS: tuple[Fault, ...] = ("drop", "reset", "stall", "slice")
@@ -50,7 +50,7 @@ class _Database:
 
 def trials(campaign: Campaign) -> Iterator[Trial]:
     """Both databases, every fault."""
-    if campaign.part == "mariadb" and mariadbd() is None:
+    if campaign.part == "mariadb" and server_program() is None:
         yield Trial("2", seed=campaign.seed, stage="extract", point="mariadb", extra={"skipped": MISSING})
         return
     with _postgresql(campaign) if campaign.part == "postgresql" else _mariadb(campaign) as database:
