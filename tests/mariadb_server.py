@@ -93,6 +93,12 @@ class MariadbServer:
         assert done.returncode == 0, done.stderr.decode()
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
 
+    @property
+    def md5_is_a_component(self) -> bool:
+        """Whether it is a MySQL of the versions that have MD5 only as a component."""
+        numbers = re.findall(r"\d+", self.run("SELECT VERSION()")[0][0])
+        return self.is_mysql and (int(numbers[0]), int(numbers[1])) >= (9, 6)
+
     def url(self, database: str, *, user: str = READER, password: str = PASSWORD, options: str = "") -> str:
         """URL of a database for the role that may only read."""
         credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
@@ -126,6 +132,8 @@ def running_mariadb(options: Sequence[str] = ()) -> Iterator[MariadbServer]:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         server = _started(program, folder, [*user, *options])
         try:
+            if server.md5_is_a_component:
+                server.run("INSTALL COMPONENT 'file://component_classic_hashing';")
             server.run(f"CREATE USER {READER}@'%' IDENTIFIED BY '{PASSWORD}'; DROP USER IF EXISTS ''@'localhost';")
             yield server
         finally:

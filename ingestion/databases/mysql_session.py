@@ -80,6 +80,11 @@ _REFUSED = re.compile(
 _TLS = re.compile(r"(?:TLS/)?SSL (?:connection )?error: [\w ,:-]{1,80}")
 """Of a connection that is being made: a certificate is not believed. Of one that stood: it broke off."""
 
+_WITHOUT_MD5 = 9
+"""MySQL's versions from which on a server may have no MD5, which keys and columns are compared by."""
+
+_NO_MD5 = re.compile(r"(?:for routine '|FUNCTION )\S*\bMD5\b", re.IGNORECASE)
+
 _UNAVAILABLE = re.compile(
     r"Can't connect to|Lost connection|server has gone away|Unknown MySQL server host|Too many connections|"
     r"more than 'max_user_connections'|Query execution was interrupted|max_statement_time exceeded|"
@@ -127,6 +132,8 @@ class MysqlSession:
                 self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
                 self.connection.execute("BEGIN")
                 self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
+            if not self.is_mariadb and int(self.version.partition(".")[0]) >= _WITHOUT_MD5:
+                self.rows("SELECT MD5('') AS digest")
             for setting in (*_SESSION, *self._own_settings(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
@@ -203,6 +210,12 @@ class MysqlSession:
         return translated(error, judge, server=server, url=self._url, where=where, words_last=True)
 
     def _judged(self, where: Where, text: str) -> PenstockError | None:
+        if _NO_MD5.search(text):
+            return SourceRefused(
+                f"MySQL at {self._server} has no MD5, by which its rows would be compared with those of the lake.",
+                **where,
+                remedy="have its owner run INSTALL COMPONENT 'file://component_classic_hashing'",
+            )
         found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
         if found:
             return SourceRefused(

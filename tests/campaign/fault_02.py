@@ -136,7 +136,7 @@ def _mariadb(campaign: Campaign) -> Iterator[_Database]:
         source = MysqlSource(server, "fault", lake, campaign.folder, most_rows=6000)
         source.run(
             "CREATE TABLE t (id int PRIMARY KEY, v text);"
-            f"INSERT INTO t SELECT seq, REPEAT(MD5(seq), 1) FROM seq_1_to_{ROWS};"
+            f"INSERT INTO t SELECT seq, MD5(CONCAT(seq)) FROM seq_1_to_{ROWS};"
         )
         spec = source.spec("id: int32; v: string")
         with _changing(source):
