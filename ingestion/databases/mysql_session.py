@@ -178,7 +178,8 @@ class MysqlSession:
     def _own_settings(self, timeout_s: float) -> tuple[str, ...]:
         """Settings that only one of the two systems has."""
         if self.is_mariadb:
-            return (f"max_statement_time = {timeout_s:.3f}",)
+            idle = ("idle_transaction_timeout = 0", "idle_readonly_transaction_timeout = 0")
+            return (f"max_statement_time = {timeout_s:.3f}", *idle)
         # MySQL answers a table's size of up to a day ago, by which a piece may be far too large.
         return (f"max_execution_time = {int(timeout_s * 1000)}", "information_schema_stats_expiry = 0")
 

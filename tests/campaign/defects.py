@@ -220,7 +220,7 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "test_a_table_that_was_changed_in_its_form_after_the_run_connected_can_be_read_by_the_next",
     ),
     (
-        "A server's `wait_timeout` could end a MySQL session, and with it the snapshot, between two tables.",
+        "A server's limit on idling could end a MySQL session, and with it the snapshot, between two tables.",
         "The session sets its own.",
         "tests/integration/ingestion/test_mysql_refusals.py::test_a_session_outlives_a_server_that_soon_ends_idle_ones",
     ),
