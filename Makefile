@@ -19,7 +19,7 @@ LIMIT_S ?= 0
 ORACLE_S ?= 600
 WORKERS ?= 3
 
-.PHONY: help install demo up down test test-again lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
+.PHONY: help install demo up down test test-again test-mysql lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-bi bench-gates bench-growth bench-late bench-objects \
 	bench-proofs bench-sandbox bench-telemetry screenshots sbom licences audit clean
@@ -49,6 +49,14 @@ down: $(INSTALLED) ## Stop what `make up` started; data stays
 
 test: $(INSTALLED) ## All tests, on real services
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+MYSQL_TESTS = $(wildcard tests/integration/ingestion/test_mysql_*.py) tests/integration/ingestion/types/test_mariadb_types.py \
+	tests/integration/ingestion/test_key_digests.py tests/integration/ingestion/test_reconcile.py \
+	tests/integration/ingestion/test_starting_over.py tests/integration/penstock/test_chinook.py
+
+test-mysql: $(INSTALLED) ## The MySQL reader's tests on the MySQL that MYSQL_OF_TESTS names
+	@test -x "$(MYSQL_OF_TESTS)" || { echo "MYSQL_OF_TESTS must name a mysqld"; exit 1; }
+	@MYSQL_OF_TESTS=$(MYSQL_OF_TESTS) $(BIN)/pytest -n 1 $(MYSQL_TESTS)
 
 test-again: $(INSTALLED) ## The tests that failed the last time, one after the other
 	@$(BIN)/pytest --last-failed --last-failed-no-failures none

@@ -15,7 +15,7 @@ import pytest
 from common.settings import process_environment
 from penstock import demo_data, embedded, embedded_postgres
 from penstock.embedded import EmbeddedServices
-from tests.mariadb_server import MariadbServer, mariadbd, require, running_mariadb
+from tests.mariadb_server import MariadbServer, require, running_mariadb, server_program
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("penstock", deadline=None)
@@ -53,8 +53,8 @@ def services(other_postgres: None) -> Iterator[EmbeddedServices]:  # noqa: ARG00
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariadbServer]:
-    """A real MariaDB of this session's own. Only continuous integration must have it."""
-    require(mariadbd(), in_ci=bool(process_environment().get("CI")))
+    """A real MariaDB of this session's own, or MySQL (``MYSQL_OF_TESTS``). Only continuous integration must have it."""
+    require(server_program(), in_ci=bool(process_environment().get("CI")))
     with running_mariadb() as server:
         yield server
 

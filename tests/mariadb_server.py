@@ -2,11 +2,14 @@
 
 There is no wheel of it, so it is the one service that may be missing: ``apt-get install mariadb-server-core
 mariadb-client-core`` (or all of ``mariadb-server``). No system service is used or touched.
+
+``MYSQL_OF_TESTS`` names the ``mysqld`` of a MySQL: the tests then run on that one, asked by MariaDB's client as before.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,20 +23,39 @@ from urllib.parse import quote
 
 import pytest
 
+from common.settings import process_environment
+
 READER = "penstock_reader"
 PASSWORD = "reader-S3cret"
 MISSING = "there is no mariadbd on this machine: apt-get install mariadb-server"
 
+_SEQUENCE = re.compile(rb"\bseq_(\d+)_to_(\d+)\b")
+_NUMBERS = (
+    rb"(WITH RECURSIVE numbers (seq) AS (SELECT CAST(\1 AS UNSIGNED) UNION ALL SELECT seq + 1 FROM numbers "
+    rb"WHERE seq < \2) SELECT seq FROM numbers) AS numbered"
+)
+"""What MariaDB's sequence engine answers for ``seq_1_to_9``, and MySQL has no table of."""
 
-def mariadbd() -> str | None:
+
+def mysqld() -> str | None:
+    """Path of the MySQL that the tests are to run on; None if they run on MariaDB."""
+    return process_environment().get("MYSQL_OF_TESTS") or None
+
+
+def server_program() -> str | None:
     """Path of the server program; None if the machine has none."""
-    return shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")  # noqa: TID251
+    path = process_environment().get("PATH", "")
+    return mysqld() or shutil.which("mariadbd", path=f"{path}:/usr/sbin:/usr/local/sbin")
 
 
 def require(program: str | None, *, in_ci: bool) -> None:
     """Skip the test if there is no server program; in continuous integration, fail it."""
     if program is None:
         (pytest.fail if in_ci else pytest.skip)(MISSING)
+
+
+_OF_MYSQL = ("--mysqlx=OFF", "--secure-file-priv=", "--performance-schema=OFF")
+"""No second port; files are read from where the tests write them; 150 MB less memory."""
 
 
 @dataclass
@@ -44,11 +66,13 @@ class MariadbServer:
         folder: holds its data, its log and its TLS files.
         port: on 127.0.0.1.
         process: the server.
+        is_mysql: whether it is a MySQL.
     """
 
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    is_mysql: bool
 
     def client(self, *options: str, database: str = "") -> list[str]:
         """Command of the client as the server's owner, through its socket."""
@@ -61,10 +85,19 @@ class MariadbServer:
         """Run statements as the owner; answers the last ones' rows, as the client prints them in batch mode."""
         text = sql.encode() if isinstance(sql, str) else sql
         opening = f"SET time_zone = '{time_zone}';\n".encode()
+        if self.is_mysql:
+            opening += b"SET cte_max_recursion_depth = 1000000;\n"
+            text = _SEQUENCE.sub(_NUMBERS, text)
         command = self.client("--batch", "--skip-column-names", "--default-character-set=utf8mb4", database=database)
         done = subprocess.run(command, input=opening + text, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+    @property
+    def md5_is_a_component(self) -> bool:
+        """Whether it is a MySQL of the versions that have MD5 only as a component."""
+        numbers = re.findall(r"\d+", self.run("SELECT VERSION()")[0][0])
+        return self.is_mysql and (int(numbers[0]), int(numbers[1])) >= (9, 6)
 
     def url(self, database: str, *, user: str = READER, password: str = PASSWORD, options: str = "") -> str:
         """URL of a database for the role that may only read."""
@@ -84,24 +117,23 @@ class MariadbServer:
 @contextmanager
 def running_mariadb(options: Sequence[str] = ()) -> Iterator[MariadbServer]:
     """A server in a temporary folder, with TLS by a certificate authority of its own; it is stopped and removed."""
-    program = mariadbd()
+    program = server_program()
     if program is None:
         raise RuntimeError(MISSING)
     folder = Path(tempfile.mkdtemp(prefix="penstock-mariadb-"))
     try:
         _make_certificates(folder)
         user = ["--user=root"] if os.geteuid() == 0 else []
-        subprocess.run(
-            [
-                *("mariadb-install-db", "--no-defaults", f"--datadir={folder / 'data'}", "--skip-test-db", *user),
-                "--auth-root-authentication-method=normal",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+        made = ["--no-defaults", f"--datadir={folder / 'data'}", *user]
+        if mysqld():
+            command = [program, *made, "--initialize-insecure", "--innodb-doublewrite=0"]
+        else:
+            command = ["mariadb-install-db", *made, "--skip-test-db", "--auth-root-authentication-method=normal"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         server = _started(program, folder, [*user, *options])
         try:
+            if server.md5_is_a_component:
+                server.run("INSTALL COMPONENT 'file://component_classic_hashing';")
             server.run(f"CREATE USER {READER}@'%' IDENTIFIED BY '{PASSWORD}'; DROP USER IF EXISTS ''@'localhost';")
             yield server
         finally:
@@ -119,11 +151,12 @@ def _started(program: str, folder: Path, options: Sequence[str]) -> MariadbServe
         *(f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder / 'server.pid'}", "--skip-log-bin"),
         *("--local-infile=1", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"),
         *(f"--ssl-ca={folder / 'ca.pem'}", f"--ssl-cert={folder / 'server.pem'}", f"--ssl-key={folder / 'server.key'}"),
+        *(_OF_MYSQL if mysqld() else ()),
         *options,
     ]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    server = MariadbServer(folder, port, process)
+    server = MariadbServer(folder, port, process, is_mysql=bool(mysqld()))
     for _ in range(900):
         if process.poll() is not None:
             break
@@ -132,7 +165,7 @@ def _started(program: str, folder: Path, options: Sequence[str]) -> MariadbServe
             return server
         time.sleep(0.1)
     server.stop()
-    raise RuntimeError(f"mariadbd did not start: {(folder / 'server.log').read_text()[-800:]}")
+    raise RuntimeError(f"{program} did not start: {(folder / 'server.log').read_text()[-800:]}")
 
 
 def _make_certificates(folder: Path) -> None:

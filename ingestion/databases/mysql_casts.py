@@ -12,12 +12,9 @@ from dataclasses import dataclass
 
 from ingestion.databases.dialect import DatabaseColumn
 from ingestion.databases.mysql_sql import quoted, text
-from ingestion.databases.mysql_types import INTEGERS, TEXT, exact_expression, parsed, unfit_condition
+from ingestion.databases.mysql_types import INTEGERS, MOST_DECIMALS, TEXT, exact_expression, parsed, unfit_condition
 
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
-_MOST_DECIMALS = 30
-"""Decimals of MySQL's own type; MariaDB has more."""
-
 _BITS = {"int32": 31, "int64": 63}
 _FLOATS = {"float", "double"}
 _LARGEST = {"float32": "3.4028234663852886e38", "float64": "1.7976931348623155e308"}
@@ -109,7 +106,7 @@ def _float(value: str, declared: str) -> Cast:
 
 def _decimal(value: str, declared: str) -> Cast | None:
     wanted = _DECIMAL.fullmatch(declared)
-    if wanted is None or int(wanted[2]) > _MOST_DECIMALS:
+    if wanted is None or int(wanted[2]) > MOST_DECIMALS:
         return None
     precision, scale = int(wanted[1]), int(wanted[2])
     # With room for more digits before the point: what has too many shows itself there.

@@ -122,7 +122,7 @@ class MysqlIntrospection:
 
 def _explained(session: Session, query: str) -> int | None:
     """Rows that the optimizer expects to find by an index; None if it uses none or will not say."""
-    relation = session.relation(f"EXPLAIN {query}")
+    relation = session.relation(f"EXPLAIN FORMAT=TRADITIONAL {query}")
     plan = session.connection.execute(f"SELECT * FROM {relation}")
     names = [str(column[0]).lower() for column in plan.description or []]
     found = [dict(zip(names, row, strict=True)) for row in plan.fetchall()]

@@ -64,10 +64,12 @@ _SESSION = (
     "sql_select_limit = 18446744073709551615",
     "sql_big_selects = 1",
     "net_write_timeout = 600",
+    "wait_timeout = 28800",
     "lock_wait_timeout = 60",
     "TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 )
-"""What a query answers must not depend on how the server or the role is set up, nor a reader wait behind a DDL."""
+"""What a query answers must not depend on how the server or the role is set up, nor a reader wait behind a DDL, nor a
+session end because a batch is gated meanwhile."""
 
 _REFUSED = re.compile(
     r"Access denied for user|command denied to user|Unknown database|is not allowed to connect|is blocked because|"
@@ -78,14 +80,24 @@ _REFUSED = re.compile(
 _TLS = re.compile(r"(?:TLS/)?SSL (?:connection )?error: [\w ,:-]{1,80}")
 """Of a connection that is being made: a certificate is not believed. Of one that stood: it broke off."""
 
+_WITHOUT_MD5 = 9
+"""MySQL's versions from which on a server may have no MD5, which keys and columns are compared by."""
+
+_NO_MD5 = re.compile(r"(?:for routine '|FUNCTION )\S*\bMD5\b", re.IGNORECASE)
+
 _UNAVAILABLE = re.compile(
     r"Can't connect to|Lost connection|server has gone away|Unknown MySQL server host|Too many connections|"
     r"more than 'max_user_connections'|Query execution was interrupted|max_statement_time exceeded|"
     r"maximum statement execution time exceeded|shutdown in progress|Lock wait timeout|Deadlock found|"
     r"(?:TLS/)?SSL (?:connection )?error|Connection was killed|Current transaction is aborted|malformed packet|"
-    r"Commands out of sync",
+    r"Commands out of sync|disconnected by the server because of inactivity",
     re.IGNORECASE,
 )
+
+_NOT_NOW = re.compile(
+    r"exceeded the 'max_\w+' resource|currently in offline mode|Table definition has changed", re.IGNORECASE
+)
+"""What passes: by the hour, by who runs the server, by a new snapshot."""
 
 
 class MysqlSession:
@@ -120,7 +132,9 @@ class MysqlSession:
                 self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
                 self.connection.execute("BEGIN")
                 self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
-            for setting in (*_SESSION, self._timeout(self._limit_s * SERVER_SHARE)):
+            if not self.is_mariadb and int(self.version.partition(".")[0]) >= _WITHOUT_MD5:
+                self.rows("SELECT MD5('') AS digest")
+            for setting in (*_SESSION, *self._own_settings(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
             self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -161,10 +175,13 @@ class MysqlSession:
         with self.bounded():
             self.connection.execute(f"CALL mysql_execute('my', {literal(statement)})")
 
-    def _timeout(self, timeout_s: float) -> str:
+    def _own_settings(self, timeout_s: float) -> tuple[str, ...]:
+        """Settings that only one of the two systems has."""
         if self.is_mariadb:
-            return f"max_statement_time = {timeout_s:.3f}"
-        return f"max_execution_time = {int(timeout_s * 1000)}"
+            idle = ("idle_transaction_timeout = 0", "idle_readonly_transaction_timeout = 0")
+            return (f"max_statement_time = {timeout_s:.3f}", *idle)
+        # MySQL answers a table's size of up to a day ago, by which a piece may be far too large.
+        return (f"max_execution_time = {int(timeout_s * 1000)}", "information_schema_stats_expiry = 0")
 
     def _knock(self) -> None:
         """See whether anybody listens: the scanner's client would wait for minutes, and cannot be told otherwise."""
@@ -194,12 +211,25 @@ class MysqlSession:
         return translated(error, judge, server=server, url=self._url, where=where, words_last=True)
 
     def _judged(self, where: Where, text: str) -> PenstockError | None:
+        if _NO_MD5.search(text):
+            return SourceRefused(
+                f"MySQL at {self._server} has no MD5, by which its rows would be compared with those of the lake.",
+                **where,
+                remedy="have its owner run INSTALL COMPONENT 'file://component_classic_hashing'",
+            )
         found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
         if found:
             return SourceRefused(
                 f"MySQL at {self._server} refused: {found[0]}.",
                 **where,
                 remedy=f"correct the user, password, grants or TLS options of connection {self._spec.connection!r}",
+            )
+        passing = _NOT_NOW.search(text)
+        if passing:
+            return SourceUnavailable(
+                f"MySQL at {self._server} cannot be read now: {passing[0]}.",
+                **where,
+                remedy="run again: a limit was reached, or a table was altered or emptied after the run had connected",
             )
         return self._unavailable(where) if _UNAVAILABLE.search(text) else None
 

@@ -30,6 +30,9 @@ PRINTED = {"enum", "set", "json", "uuid", "inet4", "inet6", "time", "year", "dec
 LOSSLESS_CHARSETS = {"utf8mb4", "utf8mb3", "utf8", "latin1", "ucs2", "utf16", "utf16le", "utf32"}
 """Every value of a column in one of these has a form in UTF-8. In others, such as ascii, a stray byte becomes '?'."""
 
+MOST_DECIMALS = 30
+"""Decimals of MySQL's own type; MariaDB has more."""
+
 _WORDS = (
     *("bool", "int32", "int64", "float32", "float64", "date", "time", "timestamp", "timestamptz", "binary"),
     *("decimal(20,0)", "string"),
@@ -62,11 +65,15 @@ class MysqlType:
         return int(self.arguments or 1)
 
     @property
+    def scale(self) -> int:
+        """Digits of a decimal behind the point; of any other type 0."""
+        return int(self.arguments.partition(",")[2] or 0) if self.base == "decimal" else 0
+
+    @property
     def digits(self) -> tuple[int, int]:
         """Digits of a whole number or decimal: before the point, and behind it."""
         if self.base == "decimal":
-            precision, _, scale = (self.arguments or "10,0").partition(",")
-            return int(precision) - int(scale or 0), int(scale or 0)
+            return int(self.arguments.partition(",")[0] or 10) - self.scale, self.scale
         return INTEGERS[self.base] + (1 if self.base == "bigint" and self.unsigned else 0), 0
 
 
@@ -130,6 +137,8 @@ def _decimal(name: str, kind: MysqlType, declared: str) -> str | None:
     if wanted is None:
         return None
     precision, scale = int(wanted[1]), int(wanted[2])
+    if scale > max(MOST_DECIMALS, kind.scale):  # the server could not print the value as the lake does
+        return None
     if kind.base == "bit":
         fits = len(str(2**kind.bits - 1)) <= precision - scale
         return f"CAST(CAST({name} AS UNSIGNED) AS CHAR)" if fits else None

@@ -217,4 +217,41 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "tests/integration/lake/test_short_downloads.py::"
         "test_metadata_that_arrive_short_when_a_table_is_made_are_read_again",
     ),
+    (
+        "MySQL 8 tells a table's size of up to a day ago, so a table that had been looked at while it was "
+        "small was read in one piece and held in memory whole.",
+        "A session asks for the size of now. Found on a real MySQL 8.",
+        "tests/integration/ingestion/test_mysql_reader.py::"
+        "test_a_size_that_was_looked_up_while_the_table_was_empty_does_not_make_a_piece_of_all_of_it",
+    ),
+    (
+        "A MySQL table that was altered or emptied after the run had connected, an hourly limit, offline "
+        "mode, and a session that MySQL 8 had ended for idling were told as errors for good.",
+        "They are unavailable. Found on a real MySQL 8.",
+        "tests/integration/ingestion/test_mysql_refusals.py::"
+        "test_a_table_that_was_changed_in_its_form_after_the_run_connected_can_be_read_by_the_next",
+    ),
+    (
+        "A server's limit on idling could end a MySQL session, and with it the snapshot, between two tables.",
+        "The session sets its own.",
+        "tests/integration/ingestion/test_mysql_refusals.py::test_a_session_outlives_a_server_that_soon_ends_idle_ones",
+    ),
+    (
+        "With `explain_format` set on a MySQL 8 a plan knew no expected rows.",
+        "The form is asked for.",
+        "tests/integration/ingestion/test_mysql_catalog.py::test_the_catalog_has_what_the_database_declares",
+    ),
+    (
+        "A decimal word with more than 30 decimals was read from MySQL, and failed when checksums were compared.",
+        "It is refused before a row is read.",
+        "tests/integration/ingestion/types/test_mariadb_types.py::"
+        "test_a_type_word_that_cannot_hold_the_column_is_refused_naming_both",
+    ),
+    (
+        "MySQL from 9.6 on has no MD5 unless a component is installed: keys and columns could not be compared, and "
+        "the lake's storage was blamed.",
+        "The source is refused when it is opened, with the remedy.",
+        "tests/integration/ingestion/test_mysql_refusals.py::"
+        "test_a_mysql_without_md5_is_refused_at_once_with_what_its_owner_must_do",
+    ),
 )

@@ -23,7 +23,7 @@ from tests.doubles.tcp import Fault, tcp_proxy
 from tests.integration.ingestion.conftest import database_source, new_lake
 from tests.integration.ingestion.mysql_source import MysqlSource
 from tests.integration.ingestion.test_postgres_network import ROWS, changing_rows, differences
-from tests.mariadb_server import MISSING, READER, mariadbd, running_mariadb
+from tests.mariadb_server import MISSING, READER, running_mariadb, server_program
 
 PARTS = ("postgresql", "mariadb")
 FAULTS: tuple[Fault, ...] = ("drop", "reset", "stall", "slice")
@@ -50,7 +50,7 @@ class _Database:
 
 def trials(campaign: Campaign) -> Iterator[Trial]:
     """Both databases, every fault."""
-    if campaign.part == "mariadb" and mariadbd() is None:
+    if campaign.part == "mariadb" and server_program() is None:
         yield Trial("2", seed=campaign.seed, stage="extract", point="mariadb", extra={"skipped": MISSING})
         return
     with _postgresql(campaign) if campaign.part == "postgresql" else _mariadb(campaign) as database:
@@ -136,7 +136,7 @@ def _mariadb(campaign: Campaign) -> Iterator[_Database]:
         source = MysqlSource(server, "fault", lake, campaign.folder, most_rows=6000)
         source.run(
             "CREATE TABLE t (id int PRIMARY KEY, v text);"
-            f"INSERT INTO t SELECT seq, REPEAT(MD5(seq), 1) FROM seq_1_to_{ROWS};"
+            f"INSERT INTO t SELECT seq, MD5(CONCAT(seq)) FROM seq_1_to_{ROWS};"
         )
         spec = source.spec("id: int32; v: string")
         with _changing(source):

@@ -19,8 +19,7 @@ ROWS = 5_000
 def source(mysql: MysqlSource) -> MysqlSource:
     """A table that takes 200 kB on its way, packed by the protocol, read by who waits three seconds."""
     mysql.run(
-        "CREATE TABLE t (id int PRIMARY KEY, v text);"
-        f"INSERT INTO t SELECT seq, CONCAT(MD5(seq), MD5(-seq)) FROM seq_1_to_{ROWS};"
+        f"CREATE TABLE t (id int PRIMARY KEY, v text);INSERT INTO t SELECT seq, SHA2(seq, 256) FROM seq_1_to_{ROWS};"
     )
     return replace(mysql, lake=new_lake(mysql.folder / "impatient", statement_timeout_s=TIMEOUT_S))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 import pytest
@@ -96,6 +97,42 @@ def test_a_password_of_any_characters_logs_in(mysql: MysqlSource, table: SourceS
         mysql.run(f"DROP USER {user}@'%';")
 
 
+@pytest.mark.parametrize("plugin", ["caching_sha2_password", "sha256_password", "mysql_native_password"])
+@pytest.mark.parametrize("tls", ["preferred", "disabled"])
+def test_every_way_of_mysql_to_check_a_password_logs_in_with_tls_and_without(
+    mysql: MysqlSource, table: SourceSpec, plugin: str, tls: str
+) -> None:
+    """Twice: what the first login costs (a key of the server's, without TLS), the second is spared."""
+    active = f"SELECT 1 FROM information_schema.PLUGINS WHERE PLUGIN_NAME = '{plugin}' AND PLUGIN_STATUS = 'ACTIVE'"
+    if not mysql.run(active):
+        pytest.skip(f"this server has no {plugin}: it is one of the other system, or given up")
+    user, made = f"u_{uuid.uuid4().hex[:8]}", "WITH" if mysql.server.is_mysql else "VIA"
+    by = f"BY '{CANARY}'" if mysql.server.is_mysql else f"USING PASSWORD('{CANARY}')"
+    mysql.run(f"CREATE USER {user}@'%' IDENTIFIED {made} {plugin} {by}; GRANT SELECT ON {mysql.name}.* TO {user}@'%';")
+    url = mysql.server.url(mysql.name, user=user, password=CANARY, options=f"?ssl_mode={tls}")
+    try:
+        assert [mysql.rows(mysql.stage(table, url=url)) for _ in range(2)] == [[(1,)], [(1,)]]
+    finally:
+        mysql.run(f"DROP USER {user}@'%';")
+
+
+def test_what_a_role_may_read_by_its_default_role_is_read_and_by_no_other(
+    mysql: MysqlSource, table: SourceSpec
+) -> None:
+    user, role = f"u_{uuid.uuid4().hex[:8]}", f"r_{uuid.uuid4().hex[:8]}"
+    mysql.run(
+        f"CREATE ROLE {role}; GRANT SELECT ON {mysql.name}.* TO {role};"
+        f"CREATE USER {user}@'%' IDENTIFIED BY '{CANARY}'; GRANT {role} TO {user}@'%';"
+    )
+    url = mysql.server.url(mysql.name, user=user, password=CANARY)
+    try:
+        refuses(mysql, table, SourceRefused, "Access denied for user", url)
+        mysql.run(f"SET DEFAULT ROLE {role} {'TO' if mysql.server.is_mysql else 'FOR'} {user}@'%';")
+        assert mysql.rows(mysql.stage(table, url=url)) == [(1,)]
+    finally:
+        mysql.run(f"DROP USER {user}@'%'; DROP ROLE {role};")
+
+
 def test_a_session_cannot_write_even_where_its_role_may(mysql: MysqlSource, table: SourceSpec) -> None:
     import duckdb
 
@@ -131,13 +168,10 @@ def test_tls_is_verified_as_the_url_asks(mysql: MysqlSource, table: SourceSpec) 
         ):
             session = mysql.session(table, url(options))
             try:
-                ciphers = session.rows(
-                    "SELECT VARIABLE_VALUE AS v FROM information_schema.SESSION_STATUS "
-                    "WHERE VARIABLE_NAME = 'Ssl_cipher'"
-                )
+                [(_, cipher)] = session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
             finally:
                 session.close()
-            assert ciphers[0][0] != ""
+            assert cipher != ""
         refuses(mysql, table, SourceRefused, "refused", url("?ssl_mode=disabled"))
         stranger = f"?ssl_mode=verify_ca&ssl_ca={folder / 'other.pem'}"
         refuses(mysql, table, SourceRefused, "TLS/SSL error: ", url(stranger))
@@ -174,6 +208,92 @@ def test_a_connection_that_breaks_between_two_pieces_leaves_nothing(mysql: Mysql
     assert "table=t" in message
     mysql.before_piece = None
     assert len(mysql.rows(mysql.stage(spec))) == 20
+
+
+def test_a_session_outlives_a_server_that_soon_ends_idle_ones(mysql: MysqlSource, table: SourceSpec) -> None:
+    wanted = {"wait_timeout": 28_800}
+    if not mysql.server.is_mysql:
+        wanted |= {"idle_transaction_timeout": 0, "idle_readonly_transaction_timeout": 0}
+    before = {name: mysql.run(f"SELECT @@GLOBAL.{name}")[0][0] for name in wanted}
+    mysql.run("".join(f"SET GLOBAL {name} = 60;" for name in wanted))
+    try:
+        session = mysql.session(table)
+        try:
+            asked = ", ".join(f"@@SESSION.{name} AS {name}" for name in wanted)
+            assert session.rows(f"SELECT {asked}") == [tuple(wanted.values())]
+        finally:
+            session.close()
+    finally:
+        mysql.run("".join(f"SET GLOBAL {name} = {value};" for name, value in before.items()))
+
+
+def test_a_session_that_the_server_has_ended_for_idling_is_unavailable(mysql: MysqlSource, table: SourceSpec) -> None:
+    import duckdb
+
+    session = mysql.session(table)
+    told = None
+    try:
+        session.connection.execute("CALL mysql_execute('my', 'SET SESSION wait_timeout = 1')")
+        for _ in range(20):  # a server that slept itself may have answered
+            time.sleep(2)
+            try:
+                session.rows("SELECT 1 AS one")
+            except duckdb.Error as error:
+                told = session.translated(error, None, None)
+                break
+    finally:
+        session.close()
+    assert isinstance(told, SourceUnavailable)
+    assert "broke off" in str(told)
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE t ADD COLUMN more int, ALGORITHM = COPY", "TRUNCATE TABLE t"])
+def test_a_table_that_was_changed_in_its_form_after_the_run_connected_can_be_read_by_the_next(
+    mysql: MysqlSource, table: SourceSpec, change: str
+) -> None:
+    with mysql.open(table) as reader:
+        mysql.run(f"{change};")
+        with pytest.raises(SourceUnavailable, match="cannot be read now: Table definition has changed") as refused:
+            reader.stage(table.tables[0], day_interval("2013-01-01"), code="code")
+    assert "altered or emptied after the run had connected" in str(refused.value)
+    assert mysql.staged_files() == []
+    assert mysql.stage(table).rows_staged == int(mysql.run("SELECT COUNT(*) FROM t")[0][0])
+
+
+def test_a_role_that_has_used_up_its_hour_is_refused_until_later(mysql: MysqlSource, table: SourceSpec) -> None:
+    user = f"u_{uuid.uuid4().hex[:8]}"
+    mysql.run(
+        f"CREATE USER {user}@'%' IDENTIFIED BY '{CANARY}' WITH MAX_CONNECTIONS_PER_HOUR 1;"
+        f"GRANT SELECT ON {mysql.name}.* TO {user}@'%';"
+    )
+    url = mysql.server.url(mysql.name, user=user, password=CANARY)
+    try:
+        mysql.lake.discard(mysql.stage(table, url=url))
+        refuses(mysql, table, SourceUnavailable, "cannot be read now: exceeded the 'max_connections_per_hour'", url)
+    finally:
+        mysql.run(f"DROP USER {user}@'%';")
+
+
+def test_a_mysql_that_is_offline_is_unavailable(mysql: MysqlSource, table: SourceSpec) -> None:
+    if not mysql.server.is_mysql:
+        pytest.skip("MariaDB has no offline mode")
+    mysql.run("SET GLOBAL offline_mode = 1;")
+    try:
+        refuses(mysql, table, SourceUnavailable, "cannot be read now: currently in offline mode")
+    finally:
+        mysql.run("SET GLOBAL offline_mode = 0;")
+
+
+def test_a_mysql_without_md5_is_refused_at_once_with_what_its_owner_must_do(
+    mysql: MysqlSource, table: SourceSpec
+) -> None:
+    if not mysql.server.md5_is_a_component:
+        pytest.skip("this server has MD5 built in: MySQL left it out with 9.6")
+    mysql.run("UNINSTALL COMPONENT 'file://component_classic_hashing';")
+    try:
+        assert "INSTALL COMPONENT" in refuses(mysql, table, SourceRefused, "has no MD5")
+    finally:
+        mysql.run("INSTALL COMPONENT 'file://component_classic_hashing';")
 
 
 def test_the_drivers_own_words_are_shown_without_the_password(mysql: MysqlSource, table: SourceSpec) -> None:

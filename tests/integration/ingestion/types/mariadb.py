@@ -67,6 +67,8 @@ CASES = (
     TypeCase("varchar(100)", "string", _TEXT),
     TypeCase("longtext", "string", (*_TEXT, "x" * 300_000)),
     TypeCase("varchar(100) collate utf8mb4_bin", "string", _TEXT),
+    TypeCase("", "string", _TEXT, mysql="varchar(100) collate utf8mb4_0900_ai_ci"),
+    TypeCase("", "string", ("", "日本 😀 ü"), mysql="varchar(20) character set gb18030"),
     TypeCase("varchar(20) character set latin1", "string", ("", "café  ", "ÿ€")),
     TypeCase("varchar(20) character set latin1 collate latin1_bin", "string", ("café  ",)),
     TypeCase("varchar(20) character set utf16", "string", ("ü 日本 😀",)),
@@ -74,10 +76,17 @@ CASES = (
     TypeCase("varchar(20) character set ascii", "string", ("plain",)),
     TypeCase("enum('a','it''s, \"q\" unsigned','ü')", "string", ("a", 'it\'s, "q" unsigned', "ü", "")),
     TypeCase("set('x','y','ü')", "string", ("", "x,y", "ü")),
-    TypeCase("json", "string", ('{"a": [1, null, "ü"]}', "null", "1.50")),
-    TypeCase("uuid", "string", ("123e4567-e89b-12d3-a456-426655440000", "ffffffff-ffff-ffff-ffff-ffffffffffff")),
-    TypeCase("inet4", "string", ("10.0.0.1", "255.255.255.255")),
-    TypeCase("inet6", "string", ("::", "2001:db8::ff00:42:8329")),
+    TypeCase(
+        "json",
+        "string",
+        ('{"a": [1, null, "ü"]}', '{"bb":1e2, "a":1,"a":2}', "null", "1.50"),
+        note="MariaDB keeps the text; MySQL keeps what it means and prints that: keys once and in its own order",
+    ),
+    TypeCase(
+        "uuid", "string", ("123e4567-e89b-12d3-a456-426655440000", "ffffffff-ffff-ffff-ffff-ffffffffffff"), mysql=None
+    ),
+    TypeCase("inet4", "string", ("10.0.0.1", "255.255.255.255"), mysql=None),
+    TypeCase("inet6", "string", ("::", "2001:db8::ff00:42:8329"), mysql=None),
     # -- bytes
     TypeCase(
         "binary(4)", "binary", ("x'61'", "x'00ff00ff'"), printed="HEX(v)", note="padded with zeros, as it is stored"
@@ -92,6 +101,17 @@ CASES = (
         note="as it is stored: the SRID in 4 bytes, then well-known binary",
     ),
     TypeCase("point", "binary", ("ST_GeomFromText('POINT(0.1 -2)')",), printed="HEX(v)"),
+    TypeCase(
+        "",
+        "binary",
+        ("ST_GeomFromText('POINT(48.1 11.5)', 4326)",),
+        mysql="point srid 4326",
+        printed="HEX(v)",
+        note="as it is stored: longitude first, whatever the order in the text",
+    ),
+    TypeCase(
+        "", "binary", ("ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2))')",), mysql="geomcollection", printed="HEX(v)"
+    ),
     # -- time
     TypeCase("date", "date", _DATES, _NO_DATES, _NO_DAY),
     TypeCase("datetime", "timestamp", ("2013-03-10 02:30:00",), ("0000-00-00 00:00:00",), _NO_DAY),
@@ -247,6 +267,7 @@ REFUSED = (
     Refusal("decimal(12,3)", "decimal(12,2)"),
     Refusal("decimal(13,2)", "decimal(12,2)"),
     Refusal("decimal(65,30)", "decimal(38,10)"),
+    Refusal("decimal(5,2)", "decimal(38,33)"),
     Refusal("decimal(12,2)", "float64"),
     Refusal("double", "float32"),
     Refusal("double", "string"),

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from lake.schema import resolve_type
 
-ENGINES = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
-"""Module of the cases, which is also the name of the marks in the page, and what people call the engine."""
+ENGINES = {"postgresql": ("PostgreSQL",), "mariadb": ("MariaDB", "MySQL")}
+"""Module of the cases, which is also the name of the marks in the page, and what people call the engines."""
 
 PAGE = Path(__file__).parents[4] / "docs" / "types.md"
 
@@ -45,7 +45,7 @@ class TypeCase:
     """A column type under a type word, with values of which each is proven to arrive, or to be set apart.
 
     Attributes:
-        source: the column's type as the page shows it.
+        source: the column's type as the page shows it; empty if only MySQL has it.
         word: the declared type word.
         kept: values, in the database's own notation, that arrive exactly as ``printed`` prints them. A null is always
             tried as well.
@@ -55,6 +55,8 @@ class TypeCase:
         ddl: the type in ``CREATE TABLE``, where that is not ``source``; ``{s}`` stands for the test's schema.
         printed: the database's SQL that prints ``v`` for the comparison, where that is not its plain text.
         note: what a reader of the page should know.
+        mysql: the type as MySQL spells it, where that is more than MariaDB's without a display width; None if MySQL
+            has no such type.
     """
 
     source: str
@@ -66,9 +68,15 @@ class TypeCase:
     ddl: str = ""
     printed: str = ""
     note: str = ""
+    mysql: str | None = ""
 
     def __str__(self) -> str:
-        return f"{self.source} as {self.word}"
+        return f"{self.source or self.mysql} as {self.word}"
+
+    @property
+    def in_mysql(self) -> str:
+        """The type as MySQL spells it; empty if it has none."""
+        return "" if self.mysql is None else self.mysql or mysql_spelling(self.source)
 
     @property
     def values(self) -> int:
@@ -78,6 +86,13 @@ class TypeCase:
     def ddl_in(self, schema: str) -> str:
         """The type as ``CREATE TABLE`` wants it; ``schema`` is quoted already."""
         return (self.ddl or self.source).replace("{s}", schema)
+
+
+def mysql_spelling(source: str) -> str:
+    """A type of MariaDB's as MySQL spells it: without its display width, unless that says something."""
+    if source == "tinyint(1)" or source.endswith("zerofill"):
+        return source
+    return re.sub(r"^(\w*int|year)\(\d+\)", r"\1", source)
 
 
 @dataclass(frozen=True)
@@ -105,25 +120,37 @@ def section(engine: str) -> str:
     """The engine's part of the page, Markdown."""
     cases = importlib.import_module(f"tests.integration.ingestion.types.{engine}")
     exact, casts, refused = cases.CASES, cases.CASTS, cases.REFUSED
-    every = [*exact, *casts]
-    tried = sum(case.values for case in every)
-    apart = sum(len(case.apart) for case in every)
-    nulls = sum(len(case.nulls) for case in every)
-    name = ENGINES[engine]
+    names = ENGINES[engine]
     parts = [
-        f"{tried} values in {len(every)} cases: {tried - apart - nulls} arrive as the database prints them, {apart} "
-        f"are set apart with their key and the reason, {nulls} become null by a declared cast. Values lost or changed "
-        "without a word: 0.",
+        *(account(name, (*exact, *casts)) for name in names),
         "### Exact",
-        _table(name, exact),
+        _table(names, exact),
         "### By `policy: cast`",
-        _table(name, casts),
+        _table(names, casts),
         "### Refused",
-        f"These pairs of {name} type and type word are refused before a row is read (`SourceSchemaError`), with both "
-        "types and the remedy:",
+        f"These pairs of {names[0]} type and type word are refused before a row is read (`SourceSchemaError`), with "
+        "both types and the remedy:",
         _refusals(refused),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def account(engine: str, cases: Sequence[TypeCase]) -> str:
+    """What becomes of the values of all cases that an engine has the types of."""
+    every = [case for case in cases if spelled(case, engine)]
+    tried = sum(case.values for case in every)
+    apart = sum(len(case.apart) for case in every)
+    nulls = sum(len(case.nulls) for case in every)
+    return (
+        f"{engine}: {tried} values in {len(every)} cases: {tried - apart - nulls} arrive as the database prints them, "
+        f"{apart} are set apart with their key and the reason, {nulls} become null by a declared cast. Values lost or "
+        "changed without a word: 0."
+    )
+
+
+def spelled(case: TypeCase, engine: str) -> str:
+    """The type as an engine spells it; empty if it has none."""
+    return case.in_mysql if engine == "MySQL" else case.source
 
 
 def rendered(page: str) -> str:
@@ -138,15 +165,16 @@ def rendered(page: str) -> str:
     return page
 
 
-def _table(engine: str, cases: Sequence[TypeCase]) -> str:
+def _table(engines: Sequence[str], cases: Sequence[TypeCase]) -> str:
     lines = [
-        f"| {engine} | type word | Iceberg | Parquet | DuckDB | kept | set apart | values that do not fit, and notes |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(engines)} | type word | Iceberg | Parquet | DuckDB | kept | set apart | "
+        "values that do not fit, and notes |",
+        "|---" * len(engines) + "|---|---|---|---|---|---|---|",
     ]
     for case in cases:
         iceberg, duckdb = resolve_type(case.word)
         cells = [
-            _code(case.source),
+            *(_code(spelling) if spelling else "none" for spelling in (spelled(case, name) for name in engines)),
             _code(case.word),
             str(iceberg).replace(" ", ""),
             parquet_type(case.word),

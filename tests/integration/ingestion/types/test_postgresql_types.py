@@ -34,7 +34,7 @@ from lake.sql import identifier, literal, parquet_relation
 from penstock.embedded import EmbeddedServices
 from tests.integration.ingestion.conftest import DatabaseSource, new_lake, rejects
 from tests.integration.ingestion.types import postgresql
-from tests.integration.ingestion.types.table import ENGINES, PAGE, Refusal, TypeCase, parquet_type, rendered
+from tests.integration.ingestion.types.table import PAGE, Refusal, TypeCase, parquet_type, rendered
 
 EVERY = (*postgresql.CASES, *postgresql.CASTS)
 TABLES = {case: f"t{number}" for number, case in enumerate(EVERY)}
@@ -239,7 +239,6 @@ def test_no_value_of_any_case_is_lost(staged: Staged) -> None:
     apart = sum(batch.early_rejects.num_rows for batch in staged.batches.values())
     assert kept + apart == rows_in
     nulls = sum(len(case.nulls) for case in EVERY)
-    name = ENGINES["postgresql"]
-    assert f"{rows_in} values in {len(EVERY)} cases: {kept - nulls} arrive as the database prints them" in (
+    assert f"PostgreSQL: {rows_in} values in {len(EVERY)} cases: {kept - nulls} arrive as the database prints them" in (
         Path(PAGE).read_text(encoding="utf-8")
-    ), name
+    )
