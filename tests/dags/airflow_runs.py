@@ -134,7 +134,7 @@ def kill_one_task(api: AirflowApi, run: Run) -> TaskRun:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for task in api.task_instances(run.dag_id, run.run_id):
-            if task.state == "running" and task.pid and task.task_id != "announce":
+            if task.state == "running" and task.pid and task.task_id.startswith("ingest_"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(task.pid, signal.SIGKILL)
                     return task

@@ -59,6 +59,8 @@ from tests.nats_server import PASSWORD, NatsServer
 from tests.upgrade.contents import contents
 from warehouse.releases import Releases
 
+RAW = [TableId("raw", f"flightops__{name}") for name in ("flights", "planes", "airlines", "airports")]
+
 
 def test_all_components_listen_on_the_loopback_address_only(scheduler: Scheduler) -> None:
     ports = [
@@ -87,6 +89,24 @@ def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, 
     assert flights.rows_in == 842
     assert flights.balanced
     assert Releases(pipeline.settings.warehouse).current() is not None
+
+
+def test_all_tables_of_a_run_are_read_in_one_snapshot_that_a_task_of_the_run_held(
+    api: AirflowApi, pipeline: Pipeline
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    tasks = {task.task_id: task for task in api.task_instances(run.dag_id, run.run_id)}
+    assert [tasks[name].state for name in ("hold_snapshot", "join_snapshot")] == ["success", "success"]
+    assert tasks["hold_snapshot"].pool == "snapshots"
+    log = api.log(tasks["hold_snapshot"])
+    assert "all tables are read, the snapshot was held for" in log
+    receipts = [receipt for raw in RAW for receipt in pipeline.lake.receipts(raw)]
+    (moment,) = {receipt.source_state["snapshot"] for receipt in receipts}
+    assert f"at {moment} is held" in log
+    events = api.call("GET", "/api/v2/assets/events?source_dag_id=ingest_flightops")["asset_events"]
+    told = {event["name"]: event["extra"]["snapshot"] for event in events}
+    assert told == {str(raw): moment for raw in RAW}
+    assert not [warning for receipt in receipts for warning in receipt.warnings]
 
 
 def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset(api: AirflowApi) -> None:
