@@ -16,7 +16,7 @@ def pools(parallelism: int) -> dict[str, tuple[int, str]]:
         "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
         "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
         "snapshots": (max(1, parallelism // 2), "Runs whose tables are read in one snapshot: one task holds it."),
-        "backfill_snapshots": (max(1, parallelism // 4), "The same for runs of backfills."),
+        "backfill_snapshots": (max(1, parallelism // 2), "The same for runs of backfills."),
         "maintenance": (1, "The one maintenance step that runs at a time: beside everything else, in nobody's slots."),
         "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
     }

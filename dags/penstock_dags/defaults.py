@@ -140,7 +140,7 @@ JOIN_TASK: Final[dict[str, Any]] = {
     "pool": "default_pool",
     "poke_interval": 3,
     "exponential_backoff": True,
-    "max_wait": timedelta(seconds=30),
+    "max_wait": timedelta(seconds=10),
     # A holder that waits for a slot so long is given up: the gate is skipped, and tables are read.
     "timeout": 600,
     "soft_fail": True,

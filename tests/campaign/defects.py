@@ -206,8 +206,8 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "tests/integration/penstock/test_lineage.py::test_hosts_that_share_a_lake_and_no_folder_share_its_lineage",
     ),
     (
-        "Of two processes that read a table, the one whose snapshot was older could take chunks that the other had left "
-        "when it was killed for its own state: rows of two moments in one batch.",
+        "Of two processes that read a table, the one whose snapshot was older could take chunks that the other had "
+        "left when it was killed for its own state: rows of two moments in one batch.",
         "What is left is kept only by a snapshot that surely is the later one.",
         "tests/integration/ingestion/test_postgres_chunks.py::"
         "test_what_a_later_extract_has_left_is_not_taken_for_the_state_of_a_snapshot_before_it",

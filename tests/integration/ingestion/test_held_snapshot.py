@@ -12,7 +12,8 @@ import psycopg  # noqa: TID251 - the tests own the source's tables
 import pytest
 
 from common.errors import IntervalError, SourceRefused, UsageError
-from dags.penstock_dags.snapshot_steps import LOOKS, STARVED_S, hold_while, may_read
+from dags.penstock_dags import steps
+from dags.penstock_dags.snapshot_steps import LOOKS, STARVED_S, hold, hold_while, may_read
 from ingestion.databases.dialect import SnapshotSharing
 from ingestion.shared_snapshot import SEEN, SharedSnapshot, follows, moment_of
 from lake.batches import Receipt
@@ -326,9 +327,30 @@ def test_a_source_that_lets_nobody_in_or_a_day_that_is_not_over_is_told_by_an_er
     pipeline = bank.shop.pipeline()
     with pytest.raises(IntervalError), holding(pipeline, "shop", "2026-01-05"):
         pass
-    shop = replace(bank.shop, url=bank.shop.url.replace("//", "//nobody_", 1))
-    with pytest.raises(SourceRefused), holding(shop.pipeline(), "shop", DAY):
+    with pytest.raises(SourceRefused), holding(locked_out(bank).pipeline(), "shop", DAY):
         pass
+
+
+def locked_out(bank: Bank) -> Shop:
+    """The shop with a login that the source does not know."""
+    return replace(bank.shop, url=bank.shop.url.replace("//", "//nobody_", 1))
+
+
+def test_a_holder_that_the_source_does_not_let_in_ends_in_success_with_a_warning(
+    bank: Bank, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A pipeline of a task needs Airflow's context of the task, and is nothing else otherwise.
+    monkeypatch.setattr(steps, "pipeline_for", lambda _connections: locked_out(bank).pipeline())
+    told: list[Any] = []
+    hold("shop", DAY, connection="shop", limit_s=60.0, tell=told.append, states=lambda: {"ingest_0": None})
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("no snapshot of shop is held, each table is read in one of its own: PostgreSQL at ")
+    assert told == []
+
+
+def test_a_table_that_finds_a_snapshot_gone_and_the_source_too_says_what_is_wrong_with_the_source(bank: Bank) -> None:
+    with holding(bank.shop.pipeline(), "shop", DAY) as holder, pytest.raises(SourceRefused):
+        replace(bank, shop=locked_out(bank)).ingest("a", holder.held)
 
 
 # -- waiting for it ----------------------------------------------------------------------------------------------------
