@@ -129,12 +129,12 @@ def declare(pipeline: Pipeline) -> None:
     pin_lake(pipeline)
 
 
-def kill_one_task(api: AirflowApi, run: Run) -> TaskRun:
-    """Kill the process of the first ingest task of a run that is seen at work."""
+def kill_one_task(api: AirflowApi, run: Run, task_id: str) -> TaskRun:
+    """Kill the process of the first task of a run that is seen at work and whose id begins like this."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for task in api.task_instances(run.dag_id, run.run_id):
-            if task.state == "running" and task.pid and task.task_id.startswith("ingest_"):
+            if task.state == "running" and task.pid and task.task_id.startswith(task_id):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(task.pid, signal.SIGKILL)
                     return task
