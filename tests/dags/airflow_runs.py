@@ -89,6 +89,12 @@ def pools(api: AirflowApi, runs: list[Run]) -> dict[tuple[str, str | None], set[
     return found
 
 
+def holders(api: AirflowApi, runs: list[Run]) -> set[tuple[str | None, str, bool]]:
+    """State and pool of the tasks that hold the snapshots of some runs, and whether they had a process."""
+    tasks = [task for run in runs for task in api.task_instances(run.dag_id, run.run_id)]
+    return {(task.state, task.pool, task.pid is not None) for task in tasks if task.task_id == "hold_snapshot"}
+
+
 def succeeded(api: AirflowApi, runs: list[Run]) -> list[Run]:
     """The runs, which have all succeeded."""
     for run in runs:

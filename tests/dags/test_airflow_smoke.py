@@ -45,6 +45,7 @@ from tests.dags.airflow_runs import (
     WATCH,
     backfill,
     ended,
+    holders,
     kill_one_task,
     pools,
     put_weather,
@@ -174,6 +175,8 @@ def test_a_backfill_gives_every_day_its_own_key_and_one_build_and_twice_gives_th
     assert [run.partition_key for run in first] == [run.partition_key for run in second] == keys
     assert state(pipeline) == (lake, warehouse)
     assert rows_of(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
+    held = [run for run in api.runs("ingest_flightops") if run.run_type == "backfill"]
+    assert holders(api, held) == {("success", "backfill_snapshots", True)}
 
 
 def test_a_killed_task_is_tried_again_and_its_rows_are_there_once_though_its_snapshot_is_gone(
@@ -224,6 +227,8 @@ def test_a_backfill_asked_for_by_http_runs_exactly_three_holes_in_its_own_pool_a
     now = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
     assert {key: now[key] for key in good} == good, "what was good was left alone"
     assert pools(api, runs) == {("ingest_intervals", "success"): {"backfill"}}
+    assert {state for state, _, _ in holders(api, runs)} == {"skipped"}, "one table shares its snapshot with nobody"
+    assert not any(had_process for _, _, had_process in holders(api, runs))
     live = [run for run in api.runs("ingest_flightops") if run.run_type == "manual"]
     assert pools(api, live)["ingest_intervals", "success"] == {"source_load"}
     after = Releases(pipeline.settings.warehouse).all()
