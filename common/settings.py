@@ -51,6 +51,11 @@ class Settings(BaseModel):
     parallel_reads: int = Field(
         default=2, ge=1, le=16, description="Connections that read the chunks of one large table at once."
     )
+    snapshot_hold_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Longest time that Airflow holds a PostgreSQL snapshot for the tasks of a run, in s; 0 never.",
+    )
     keep_releases: int = Field(default=10, ge=1, description="Published releases kept; the current one always is.")
     sweep_grace_h: float = Field(
         default=24.0, ge=0, description="Hours for which files that nothing names stay; longer than any batch takes."

@@ -1,6 +1,9 @@
 """One daily ingest DAG per source spec.
 
-``source --ingest (one mapped task per table)--> raw lake --announce--> assets raw.<source>__<table>, key = the day``
+::
+
+    source --ingest (one mapped task per table)--> raw lake --announce--> assets raw.<source>__<table>, key = the day
+       └─hold_snapshot: where the database can, all tables of a run are read at one moment (``snapshot_steps.py``)
 
 Snapshot tables are ingested before interval tables, because gates of interval tables may look things up in them.
 
@@ -21,12 +24,16 @@ from typing import Any
 from airflow.sdk import DAG, CronPartitionTimetable, chain, dag, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.penstock_dags import steps
+from dags.penstock_dags import snapshot_steps, steps
 from dags.penstock_dags.assets import raw_assets, reopened_asset, source_asset, tell_receipts
 from dags.penstock_dags.defaults import (
     DAG_DEFAULTS,
+    HOLD,
+    HOLD_TASK,
+    JOIN_TASK,
     KEY_FORMAT,
     RERUN_CLASS,
+    SNAPSHOT_HOLD_S,
     SOURCE_POOL,
     TAG,
     TASK_DEFAULTS,
@@ -55,14 +62,15 @@ def ingest_dag(source: SourceSchedule) -> DAG:
     )
     def build_dag() -> None:
         @task(map_index_template="{{ task.op_kwargs['table'] }}", multiple_outputs=False)
-        def ingest(table: str, partition_key: str | None = None, dag_run: Any = None) -> dict[str, Any]:
+        def ingest(table: str, partition_key: str | None = None, ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
             key = require_key(partition_key, source.dag_id)
             if table not in dag_run.conf.get("tables", [table]):
                 raise AirflowSkipException(f"This backfill does not want {table} for {key}.")
             if dag_run.run_type == "backfill":
                 steps.give_way()
             late = dag_run.run_type == "scheduled"  # a backfill or a manual run replaces its own key and nothing else
-            return steps.ingest(source.name, table, key, connection=source.connection, late=late)
+            held = _told(ti) if _shares_snapshot(source) else None
+            return steps.ingest(source.name, table, key, connection=source.connection, late=late, held=held)
 
         @task(outlets=raw, pool="default_pool")
         def announce(receipts: Any, outlet_events: Any = None, dag_run: Any = None) -> None:
@@ -84,23 +92,74 @@ def ingest_dag(source: SourceSchedule) -> DAG:
             states = ti.get_task_states(dag_id=source.dag_id, run_ids=[dag_run.run_id])
             steps.watch(source.dag_id, dag_run.run_id, states.get(dag_run.run_id, {}))
 
-        snapshots = [name for name, mode in source.tables.items() if mode == "snapshot"]
-        intervals = [name for name in source.tables if name not in snapshots]
-        groups = [
-            # Tables that a backfill does not want are skipped; what follows them is not, unless something failed.
-            ingest.override(
-                task_id=task_id, trigger_rule="none_failed", inlets=[source_asset(source, table) for table in tables]
-            ).expand(table=tables)
-            for task_id, tables in (("ingest_snapshots", snapshots), ("ingest_intervals", intervals))
-            if tables
-        ]
-        chain(*groups)
+        groups = _groups_of(source, ingest)
+        _share_snapshot(source, groups)
         last = announce(groups)
         if any(outline.events for outline in source.outlines.values()):
             last = last >> reopen(groups)
         last >> watch().as_teardown()
 
     return build_dag()
+
+
+def _groups_of(source: SourceSchedule, ingest: Any) -> list[Any]:
+    """The mapped tasks of a source's tables, those that are read whole before those that are read by interval."""
+    whole = [name for name, mode in source.tables.items() if mode == "snapshot"]
+    by_interval = [name for name in source.tables if name not in whole]
+    groups: list[Any] = []
+    for task_id, tables in (("ingest_snapshots", whole), ("ingest_intervals", by_interval)):
+        if tables:
+            # The first waits for a snapshot, whatever becomes of that. Tables that a backfill does not want are
+            # skipped; what follows them is not, unless something failed.
+            rule = "none_failed" if groups else "all_done"
+            inlets = [source_asset(source, table) for table in tables]
+            groups.append(ingest.override(task_id=task_id, trigger_rule=rule, inlets=inlets).expand(table=tables))
+    chain(*groups)
+    return groups
+
+
+def _shares_snapshot(source: SourceSchedule) -> bool:
+    return source.shares_snapshot and SNAPSHOT_HOLD_S > 0
+
+
+def _share_snapshot(source: SourceSchedule, groups: list[Any]) -> None:
+    """Have all tables of a run read in one snapshot, where that can be."""
+    if not _shares_snapshot(source):
+        return
+    readers = [group.operator.task_id for group in groups]
+
+    @task(**HOLD_TASK, multiple_outputs=False)
+    def hold_snapshot(partition_key: str | None = None, ti: Any = None, dag_run: Any = None) -> None:
+        if partition_key is None or snapshot_steps.shares_nothing(dag_run.conf):
+            raise AirflowSkipException("This run has no tables to be read at one moment.")
+        snapshot_steps.hold(
+            source.name,
+            partition_key,
+            connection=source.connection,
+            limit_s=SNAPSHOT_HOLD_S,
+            tell=lambda held: ti.xcom_push(key=HOLD, value=held),
+            states=lambda: _states_of(ti, dag_run, readers),
+        )
+
+    @task.sensor(**JOIN_TASK, mode="reschedule")
+    def join_snapshot(ti: Any = None, dag_run: Any = None) -> bool:
+        return snapshot_steps.may_read(lambda: (_states_of(ti, dag_run, [HOLD]).get(HOLD), _told(ti) is not None))
+
+    hold_snapshot().as_teardown()
+    join_snapshot() >> groups[0]
+
+
+def _states_of(ti: Any, dag_run: Any, task_ids: list[str]) -> dict[str, str | None]:
+    """The states of some tasks of a run, by task and map index."""
+    found = ti.get_task_states(dag_id=dag_run.dag_id, task_ids=task_ids, run_ids=[dag_run.run_id])
+    states: dict[str, str | None] = found.get(dag_run.run_id, {})
+    return states
+
+
+def _told(ti: Any) -> dict[str, Any] | None:
+    """What the task that holds a snapshot has told of it; None: nothing."""
+    told: dict[str, Any] | None = ti.xcom_pull(task_ids=HOLD, key=HOLD, map_indexes=-1)
+    return told
 
 
 def _documentation(source: SourceSchedule) -> str:

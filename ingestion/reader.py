@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from common.errors import IntervalError
 from common.intervals import Interval
 from ingestion.drift import Finding
+from ingestion.shared_snapshot import SharedSnapshot
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
@@ -112,13 +113,42 @@ class ComparesKeys(Protocol):
         ...
 
 
-def open_source(spec: SourceSpec, lake: Lake) -> SourceReader:
-    """A reader for the source's kind. Entering its context connects, and proves that the source lets us in."""
+@runtime_checkable
+class SharesSnapshot(Protocol):
+    """A reader of a database, some of which let other readers join a snapshot."""
+
+    @property
+    def moment(self) -> str:
+        """Which transactions its snapshot sees: readers of one moment see the same rows. Empty: nobody can tell."""
+        ...
+
+    def shared_snapshot(self) -> SharedSnapshot | None:
+        """Its snapshot for others to join while this reader is open; None where the database has no such thing.
+
+        Raises:
+            SourceUnavailable: the server does not answer any more.
+        """
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether its snapshot can still be joined."""
+        ...
+
+
+def open_source(spec: SourceSpec, lake: Lake, *, joins: SharedSnapshot | None = None) -> SourceReader:
+    """A reader for the source's kind. Entering its context connects, and proves that the source lets us in.
+
+    Args:
+        spec: the source.
+        lake: where its rows are staged.
+        joins: a snapshot of it that somebody holds (:meth:`SharesSnapshot.shared_snapshot`), to be read instead of one
+            of its own; other kinds than PostgreSQL have none to give.
+    """
     url = lake.settings.connection(spec.connection)
     if spec.kind == "postgresql":
         from ingestion.databases.reader import postgres_reader
 
-        return postgres_reader(spec, url, lake)
+        return postgres_reader(spec, url, lake, joins=joins)
     if spec.kind == "mysql":
         from ingestion.databases.reader import mysql_reader
 

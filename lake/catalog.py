@@ -213,8 +213,16 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
         StoreUnavailable: the storage does not answer, or the snapshot has been expired and swept meanwhile.
     """
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return []
+    files = snapshot_files(table, snapshot) if snapshot is not None else ()
+    return list(files) if key is None else [file for file in files if file.key == key]
+
+
+def snapshot_files(table: Table, snapshot: Snapshot) -> tuple[LiveFile, ...]:
+    """The data files of a snapshot, current or earlier.
+
+    Raises:
+        StateCorrupt, StoreUnavailable: see :func:`live_files`.
+    """
     files = _LIVE.get(snapshot.manifest_list)
     if files is None:
         name = ".".join(table.name())
@@ -230,7 +238,7 @@ def live_files(table: Table, key: str | None = None) -> list[LiveFile]:
                 ) from None
             raise
         note_live(snapshot, files)
-    return list(files) if key is None else [file for file in files if file.key == key]
+    return files
 
 
 def _words(failure: Exception | None) -> str:

@@ -28,7 +28,7 @@ from common.errors import StateCorrupt, StoreUnavailable, UnknownName
 from common.settings import Settings
 from common.work import Work
 from lake.batches import Receipt, StagedBatch, unaccounted
-from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog
+from lake.catalog import LiveFile, ensure_table, find_table, live_files, load_table, open_catalog, snapshot_files
 from lake.engine import open_database
 from lake.evolution import stored_columns
 from lake.paths import (
@@ -240,8 +240,20 @@ class Lake:
 
     def live_attempts(self, table: TableId, key: str | None = None) -> dict[str, str]:
         """Partition key -> id of the attempt whose files are live, of one partition or of all."""
-        attempts = ((file.key, attempt_of(file.location)) for file in self.live(table, key))
-        return {key: attempt for key, attempt in attempts if attempt}
+        return _attempts(self.live(table, key))
+
+    def attempts_at(self, table: TableId, snapshot_id: int | None) -> dict[str, str] | None:
+        """What :meth:`live_attempts` was in an earlier snapshot; None if that has been expired.
+
+        Args:
+            table: the table.
+            snapshot_id: from :meth:`snapshot_id`; None: before the first commit.
+        """
+        if snapshot_id is None:
+            return {}
+        loaded = find_table(self.catalog, table)
+        snapshot = loaded.snapshot_by_id(snapshot_id) if loaded else None
+        return None if loaded is None or snapshot is None else _attempts(snapshot_files(loaded, snapshot))
 
     def is_overtaken(self, staged: StagedBatch, run_id: str, live: Iterable[LiveFile]) -> bool:
         """Whether another run has published the batch's partition since the batch began to be read.
@@ -333,6 +345,11 @@ class Lake:
         if not self.catalog.namespace_exists(namespace):
             return []
         return sorted(TableId(*identifier_) for identifier_ in self.catalog.list_tables(namespace))
+
+
+def _attempts(files: Iterable[LiveFile]) -> dict[str, str]:
+    attempts = ((file.key, attempt_of(file.location)) for file in files)
+    return {key: attempt for key, attempt in attempts if attempt}
 
 
 def _translated(error: duckdb.Error, home: Path) -> Exception:

@@ -26,7 +26,7 @@ from common.clock import utc_now
 from common.errors import Overtaken, UnknownName, located
 from common.intervals import Interval, day_interval, parse_day
 from common.settings import Settings
-from ingestion.reader import SourceReader, check_interval, open_source
+from ingestion.reader import SourceReader, check_interval
 from ingestion.spec import SourceSpec, TableSpec, load_sources
 from lake.batches import Receipt, StagedBatch
 from lake.history import Synced
@@ -40,6 +40,7 @@ from penstock.anomalies import Anomalies
 from penstock.codes import Codes
 from penstock.costs import described, work_of
 from penstock.failures import Failures
+from penstock.held_snapshot import HeldSnapshot, open_at
 from penstock.lineage_events import Parent
 from penstock.protocol import audit_and_publish
 from penstock.replay import reapply
@@ -166,12 +167,10 @@ class Pipeline:
             check_interval(spec, table_spec, day_interval(key, spec.time_zone), self.lake)
 
     @contextmanager
-    def reading(self, source: str, interval: str = "") -> Iterator[SourceReader]:
-        """A reader for one source: one consistent snapshot for all that is read through it, to do with an interval."""
-        spec = self.source(source)
-        # Before the source's snapshot is taken: whatever is published later may come of a newer one.
-        seen = {spec.raw(table.name): self.lake.live_attempts(spec.raw(table.name)) for table in spec.tables}
-        with self.failures.noting("connect", source=source, key=interval), open_source(spec, self.lake) as reader:
+    def reading(self, source: str, interval: str = "", *, held: HeldSnapshot | None = None) -> Iterator[SourceReader]:
+        """A reader for one source, to do with an interval: of one snapshot, the one that is ``held`` if it lasts."""
+        opened, seen = open_at(self.lake, self.source(source), held)
+        with self.failures.noting("connect", source=source, key=interval), opened as reader:
             self._seen[reader] = seen
             yield reader
 

@@ -40,6 +40,7 @@ from common.files import write_atomic
 from common.settings import process_environment
 from penstock.airflow_api import AirflowApi
 from penstock.embedded_process import ProcessRecord, choose_ports, exclusive, last_line, spawn, wait_until
+from penstock.pools import pools, workers
 
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -216,8 +217,7 @@ class Scheduler:
                 "dags_folder": self._dags_folder,
                 "plugins_folder": self.folder / "plugins",
                 "executor": local,
-                # Pools bound what works; a worker is also taken while its task starts and ends: mostly waiting.
-                "parallelism": 2 * self._parallelism,
+                "parallelism": workers(self._parallelism),
                 "load_examples": False,
                 "dags_are_paused_at_creation": True,
                 "fernet_key": old.get("core", "fernet_key", fallback=fernet),
@@ -332,16 +332,6 @@ class Scheduler:
 
     def _save(self, state: Mapping[str, object]) -> None:
         write_atomic(self.folder / "sessions.json", json.dumps(state, indent=2), mode=0o600)
-
-
-def pools(parallelism: int) -> dict[str, tuple[int, str]]:
-    """Pools the DAGs need: their slots and what they are for (see ``dags/penstock_dags/defaults.py``)."""
-    return {
-        "source_load": (parallelism, "Tasks that read sources: how many connections are open to them at once."),
-        "backfill": (max(1, parallelism // 2), "Tasks of backfills: they never take a slot of a live run."),
-        "maintenance": (1, "The one maintenance step that runs at a time: beside everything else, in nobody's slots."),
-        "warehouse": (4, "Between raw lake and release: to refine takes one slot, to build or publish takes all."),
-    }
 
 
 def end_sessions(records: Sequence[Mapping[str, float]], patience_s: float) -> None:

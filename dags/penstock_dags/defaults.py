@@ -15,7 +15,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from common.errors import IntervalError
 from common.settings import Settings
-from dags.penstock_dags.policy import BACKFILL_POOL, SOURCE_POOL
+from dags.penstock_dags.policy import BACKFILL_POOL, HOLD, JOIN, SNAPSHOT_POOL, SOURCE_POOL
 
 WAREHOUSE_POOL: Final = "warehouse"
 """Pool of the tasks between raw lake and release."""
@@ -122,7 +122,32 @@ WATCH: Final = "watch"
 """Task that brings incidents in step at the end of a run, whatever became of the other tasks. It is a teardown: the run
 is as good or bad as the tasks before it."""
 
-__all__ = ["BACKFILL_POOL", "SOURCE_POOL"]
+SNAPSHOT_HOLD_S: Final = _SETTINGS.snapshot_hold_s
+"""Longest time that a snapshot is held, in s; 0: none is."""
+
+HOLD_TASK: Final[dict[str, Any]] = {
+    "task_id": HOLD,
+    "pool": SNAPSHOT_POOL,
+    # Before the tables, in whatever queue: they wait for it.
+    "weight_rule": "absolute",
+    "priority_weight": 100,
+    "execution_timeout": timedelta(seconds=SNAPSHOT_HOLD_S) + timedelta(minutes=10),
+}
+"""Arguments of the task that holds a snapshot. It lets go by itself before its time is over."""
+
+JOIN_TASK: Final[dict[str, Any]] = {
+    "task_id": JOIN,
+    "pool": "default_pool",
+    "poke_interval": 3,
+    "exponential_backoff": True,
+    "max_wait": timedelta(seconds=10),
+    # A holder that waits for a slot so long is given up: the gate is skipped, and tables are read.
+    "timeout": 600,
+    "soft_fail": True,
+}
+"""Arguments of the task for which the tables wait; between its looks it takes no worker."""
+
+__all__ = ["BACKFILL_POOL", "HOLD", "JOIN", "SOURCE_POOL"]
 
 
 def require_key(partition_key: str | None, dag_id: str) -> str:

@@ -54,6 +54,7 @@ class SourceSchedule:
 
     Attributes:
         name: the source.
+        kind: what it is: ``postgresql``, ``mysql`` or ``objects``.
         connection: name of its connection.
         time_zone: IANA zone in which its calendar days (the partition keys) are counted.
         cron: daily cron expression, read on the clock of ``time_zone``.
@@ -65,6 +66,7 @@ class SourceSchedule:
     """
 
     name: str
+    kind: str
     connection: str
     time_zone: str
     cron: str
@@ -78,6 +80,11 @@ class SourceSchedule:
     def tables(self) -> Mapping[str, str]:
         """Table name -> its mode."""
         return {name: outline.mode for name, outline in self.outlines.items()}
+
+    @property
+    def shares_snapshot(self) -> bool:
+        """Whether there are tables to be read in one snapshot, by sessions of their own that can join it."""
+        return self.kind == "postgresql" and len(self.outlines) > 1
 
     @property
     def dag_id(self) -> str:
@@ -131,6 +138,7 @@ def _read(path: Path, text: str, settings: Settings) -> SourceSchedule:
     try:
         schedule = SourceSchedule(
             name=spec["source"],
+            kind=spec["kind"],
             connection=spec["connection"],
             time_zone=zone(spec.get("time_zone", "UTC")).key,
             cron=str(spec.get("schedule", "0 3 * * *")),
@@ -143,7 +151,7 @@ def _read(path: Path, text: str, settings: Settings) -> SourceSchedule:
     except (KeyError, TypeError, AttributeError) as error:
         raise SpecError(
             f"{path.name} lacks what a schedule needs: {error!r}.",
-            remedy="give source, connection, owner, and tables with name and mode",
+            remedy="give source, kind, connection, owner, and tables with name and mode",
         ) from None
     if not _DAILY.fullmatch(schedule.cron):
         raise SpecError(

@@ -37,14 +37,21 @@ def give_way() -> None:
 
 
 @accounted
-def ingest(source: str, table: str, key: str, *, connection: str, late: bool = False) -> dict[str, Any]:
-    """Load one table of one source for one partition key; its receipt.
+def ingest(
+    source: str, table: str, key: str, *, connection: str, late: bool = False, held: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Load one table of one source for one partition key; its receipt, and which snapshot of the source was read.
 
     With ``late``, earlier keys that are published and may still change by the spec's late window are read again too;
-    those that did not change cost one read and no commit.
+    those that did not change cost one read and no commit. With ``held``, a snapshot that another task holds is read.
+
+    Keys are compared for deletions in a snapshot of their own, which must be newer than what the lake holds.
     """
-    pipeline = pipeline_for({connection})
-    with _refusals_recorded(pipeline), pipeline.reading(source, key) as reader:
+    from penstock.held_snapshot import HeldSnapshot, moment_of_reader
+
+    pipeline, shared = pipeline_for({connection}), HeldSnapshot.from_dict(held) if held else None
+    with _refusals_recorded(pipeline), pipeline.reading(source, key, held=shared) as reader:
+        moment = moment_of_reader(reader)
         receipt = pipeline.ingest(source, table, key, reader=reader)
         for earlier in pipeline.late_keys(source, table, key) if late else ():
             again = pipeline.ingest(source, table, earlier, reader=reader)
@@ -57,7 +64,12 @@ def ingest(source: str, table: str, key: str, *, connection: str, late: bool = F
     pipeline.sync_history(source, table)
     for warning in receipt.warnings:
         log.warning("%s %s: %s", receipt.table, key, warning)
-    return _reference(receipt)
+    if not moment:
+        return _reference(receipt)
+    if receipt.state == "published":  # perhaps anew: another run was faster
+        moment = receipt.source_state.get("snapshot", moment)
+    log.info("%s %s: read at snapshot %s of %s", receipt.table, key, moment, source)
+    return {**_reference(receipt), "snapshot": moment}
 
 
 @contextmanager

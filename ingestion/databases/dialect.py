@@ -17,6 +17,7 @@ from common.errors import PenstockError
 from common.intervals import Interval
 from ingestion.databases.checksums import Days
 from ingestion.drift.words import digits
+from ingestion.shared_snapshot import SharedSnapshot
 from ingestion.spec import ColumnSpec, SourceSpec, TableSpec
 
 
@@ -65,7 +66,23 @@ class Session(Protocol):
 
 @runtime_checkable
 class SnapshotSharing(Protocol):
-    """A session that can be joined by others at its very snapshot: an ability that not every database has."""
+    """A session that can be joined by others at its very snapshot: an ability that not every database has.
+
+    Attributes:
+        moment: what its snapshot sees (:func:`ingestion.shared_snapshot.moment_of`).
+        warnings: why it is not the snapshot that was to be joined.
+    """
+
+    moment: str
+    warnings: tuple[str, ...]
+
+    def shared_snapshot(self) -> SharedSnapshot:
+        """Its snapshot for others to join, from wherever they are, while this session lasts."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether the server still answers this session; if not, its snapshot is gone."""
+        ...
 
     def readers(self, count: int) -> Sequence[Session]:
         """This session and others at the same snapshot, ``count`` together; they end with it."""

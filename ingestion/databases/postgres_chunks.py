@@ -5,13 +5,14 @@ size whatever its key, and together read each block once. Partitioned and inheri
 and older servers are cut by ranges of a whole-number key; a view or a foreign table is read in one piece. An interval
 is one query by its own index, unless it has more rows than a chunk: then it is cut by time.
 
-The proof needs no trust in clocks or triggers. Rows that are visible now and were written by a transaction that had
-ended before the earlier snapshot were visible then; a changed row is a new row version of a later transaction; a
-deleted one is missing from the count. So a chunk is as it was if no row in its blocks is of a later transaction, and
-there are as many. "Ended before" is the snapshot's oldest running transaction, never its list of running ones: that
-list leaves out subtransactions. Rows are compared by ``age(xmin)``, that is modulo 2^32, which errs towards "changed"
-only, as long as less than half of that has passed. What changes values without touching rows - a rewritten table, a
-column dropped and added, a renamed enum label, another server - is compared as part of the proof.
+The proof needs no trust in clocks or triggers. It asks that the earlier extract's snapshot is the earlier one: of two
+processes that read a table, the one that was killed may have begun later. Rows that are visible now and were written by
+a transaction that had ended before the earlier snapshot were visible then; a changed row is a new row version of a
+later transaction; a deleted one is missing from the count. So a chunk is as it was if no row in its blocks is of a
+later transaction, and there are as many. "Ended before" is the snapshot's oldest running transaction, never its list of
+running ones: that list leaves out subtransactions. Rows are compared by ``age(xmin)``, that is modulo 2^32, which errs
+towards "changed" only, as long as less than half of that has passed. What changes values without touching rows - a
+rewritten table, a column dropped and added, a renamed enum label, another server - is compared as part of the proof.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any
 
 from common.intervals import Interval, local_bounds
 from ingestion.databases.chunks import WHOLE_TABLE, Chunk, ChunkPlan
-from ingestion.databases.dialect import Dialect, Session
+from ingestion.databases.dialect import Dialect, Session, SnapshotSharing
+from ingestion.shared_snapshot import follows
 from ingestion.spec import SourceSpec, TableSpec
 from lake.sql import identifier, literal
 
@@ -95,6 +97,7 @@ class PostgresChunks:
             "definition": relation.definition,
             "oldest_running": relation.oldest_running,
             "next_transaction": relation.next_transaction,
+            "moment": session.moment if isinstance(session, SnapshotSharing) else "",
         }
         return ChunkPlan(chunks, proof=proof, unprovable="")
 
@@ -111,6 +114,8 @@ class PostgresChunks:
         ):
             if before.get(part) != now.proof[part]:
                 return reason
+        if not follows(now.proof["moment"], str(before.get("moment", ""))):
+            return "this snapshot may be the earlier one"
         passed = int(now.proof["next_transaction"]) - int(before["oldest_running"])
         return "too many transactions have passed" if not 0 <= passed < OLDEST_PROOF else ""
 

@@ -23,6 +23,7 @@ from common.settings import decode_url_part
 from ingestion.databases.sockets import Sockets
 from ingestion.databases.translation import Where, translated, where_of
 from ingestion.hosts import check_connection
+from ingestion.shared_snapshot import SEEN, SharedSnapshot, moment_of
 from ingestion.spec import SourceSpec, TableSpec
 from lake.engine import extension_path, open_scanner, prepare_statements
 from lake.lake import Lake
@@ -30,6 +31,9 @@ from lake.sql import literal
 
 CONNECT_TIMEOUT_S = 15
 """How long a server may take to greet: a busy one answers late, and one that is gone is asked again later anyway."""
+
+_ANSWER_S = 30.0
+"""How long a session that only holds a snapshot may take to say that it lives."""
 
 _GOODBYE_S = 5
 """How long the end of a transaction is waited for that only read."""
@@ -82,6 +86,8 @@ _UNAVAILABLE = re.compile(
     re.IGNORECASE,
 )
 
+_SEEN = f"SELECT {SEEN} AS seen"
+
 
 class PostgresSession:
     """One read-only transaction; everything read through it sees the same moment.
@@ -91,13 +97,25 @@ class PostgresSession:
         url: its connection.
         lake: whose storage is written to.
         shared: a session whose snapshot this one joins, on a connection of its own; a snapshot of its own by default.
+        joins: a snapshot that somebody else holds; where it is gone, a snapshot of its own and a warning.
+
+    Attributes:
+        moment, warnings: see :class:`ingestion.databases.dialect.SnapshotSharing`.
 
     Raises:
         SettingsError: the URL is none.
         SourceRefused, SourceUnavailable: the server does not let us in, or does not answer.
     """
 
-    def __init__(self, spec: SourceSpec, url: SecretStr, lake: Lake, *, shared: PostgresSession | None = None) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        url: SecretStr,
+        lake: Lake,
+        *,
+        shared: PostgresSession | None = None,
+        joins: SharedSnapshot | None = None,
+    ) -> None:
         self._spec, self._url, self._lake = spec, url, lake
         self._limit_s = lake.settings.statement_timeout_s
         server, options, secret = _connection_parts(url, spec, self._limit_s)
@@ -109,6 +127,8 @@ class PostgresSession:
         self._sockets = Sockets(server[1])
         self._others: list[PostgresSession] = []
         self._snapshot = ""
+        self.moment: str = shared.moment if shared is not None else ""
+        self.warnings: tuple[str, ...] = ()
         # One engine for all: its one thread is the caller's, so each of our own threads is a reader.
         self.connection: duckdb.DuckDBPyConnection = (
             open_scanner(lake.settings) if shared is None else shared.connection.cursor()
@@ -117,8 +137,10 @@ class PostgresSession:
             with self._sockets.connecting():
                 if shared is None:
                     self._attach(options, secret)
+                    self._begin(joins)
                 else:
-                    self._join(shared)
+                    self.connection.execute("SET TimeZone = 'UTC'")
+                    self._join(shared.exported_snapshot())
         except duckdb.Error as error:
             self.close()
             raise self.translated(error, None, None) from None
@@ -129,14 +151,29 @@ class PostgresSession:
         for statement in (*prepare_statements(self._lake.settings), secret):
             self.connection.execute(statement)
         self.connection.execute(f"ATTACH {literal(options)} AS pg (TYPE postgres, READ_ONLY, SECRET penstock_source)")
-        self.connection.execute("BEGIN")
-        self.rows("SELECT 1")
 
-    def _join(self, shared: PostgresSession) -> None:
-        self.connection.execute("SET TimeZone = 'UTC'")
+    def _begin(self, joins: SharedSnapshot | None) -> None:
+        if joins is not None:
+            # Servers say in many languages that there is none of that name. If it is something worse, it comes again.
+            with suppress(duckdb.Error):
+                self._join(joins.name)
+                self.moment = self._seen()
+            if self.moment == joins.moment:
+                return
+            # Or it is another one of that name: of another server, or of this one after a restart.
+            with suppress(duckdb.Error):
+                self.connection.execute("ROLLBACK")
+            self.warnings = (f"snapshot {joins.name} of {self._server} is gone: read in one of its own",)
         self.connection.execute("BEGIN")
-        adopt = f"SET TRANSACTION SNAPSHOT {literal(shared.exported_snapshot())}"
+        self.moment = self._seen()
+
+    def _join(self, snapshot: str) -> None:
+        self.connection.execute("BEGIN")
+        adopt = f"SET TRANSACTION SNAPSHOT {literal(snapshot)}"
         self.connection.execute(f"CALL postgres_execute('pg', {literal(adopt)})")
+
+    def _seen(self) -> str:
+        return moment_of(str(self.rows(_SEEN)[0][0]))
 
     def close(self) -> None:
         """End the transaction and the session, and those that share its snapshot."""
@@ -153,6 +190,18 @@ class PostgresSession:
         if not self._snapshot:
             self._snapshot = str(self.rows("SELECT pg_export_snapshot()")[0][0])
         return self._snapshot
+
+    def shared_snapshot(self) -> SharedSnapshot:
+        """See :class:`ingestion.databases.dialect.SnapshotSharing`."""
+        return SharedSnapshot(self.exported_snapshot(), self.moment)
+
+    def is_alive(self) -> bool:
+        """See :class:`ingestion.databases.dialect.SnapshotSharing`."""
+        try:
+            with self._sockets.bounded(_ANSWER_S):
+                return bool(self.connection.execute(f"SELECT * FROM {self.relation(_SEEN)}").fetchall())
+        except duckdb.Error:
+            return False
 
     def readers(self, count: int) -> Sequence[PostgresSession]:
         """See :class:`ingestion.databases.dialect.SnapshotSharing`."""

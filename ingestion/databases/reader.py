@@ -27,7 +27,7 @@ from common.hashing import digest
 from common.intervals import Interval
 from ingestion.databases import checksums, key_sets
 from ingestion.databases.chunks import ChunkPlan, ChunkPlanner
-from ingestion.databases.dialect import Dialect, Session
+from ingestion.databases.dialect import Dialect, Session, SnapshotSharing
 from ingestion.databases.extract import Extract, Query, bounded
 from ingestion.databases.key_sets import KeyComparison, KeyDialect
 from ingestion.databases.mysql import MysqlDialect
@@ -42,6 +42,7 @@ from ingestion.databases.schema_check import CheckedTable, SchemaCheck, comparab
 from ingestion.drift import Finding
 from ingestion.extract_record import extract_record
 from ingestion.reader import check_interval, partition_key
+from ingestion.shared_snapshot import SharedSnapshot
 from ingestion.spec import SourceSpec, TableSpec
 from lake.batches import StagedBatch
 from lake.lake import Lake
@@ -113,6 +114,23 @@ class DatabaseReader:
         """None: a database tells its state only through its rows."""
         return None
 
+    @property
+    def moment(self) -> str:
+        """See :class:`ingestion.reader.SharesSnapshot`."""
+        return session.moment if isinstance(session := self._connected, SnapshotSharing) else ""
+
+    def shared_snapshot(self) -> SharedSnapshot | None:
+        """See :class:`ingestion.reader.SharesSnapshot`."""
+        session = self._connected
+        try:
+            return session.shared_snapshot() if isinstance(session, SnapshotSharing) else None
+        except duckdb.Error as error:
+            raise session.translated(error, None, None) from None
+
+    def is_alive(self) -> bool:
+        """See :class:`ingestion.reader.SharesSnapshot`."""
+        return isinstance(session := self._connected, SnapshotSharing) and session.is_alive()
+
     def _stage(self, table: TableSpec, interval: Interval, code: str) -> StagedBatch:
         checked = self._schema.check(self._connected, table, interval)
         raw, drift, key = self._spec.raw(table.name), checked.drift, partition_key(table, interval)
@@ -133,9 +151,13 @@ class DatabaseReader:
             rows_in=found.rows + apart,
             rows_staged=found.rows,
             code=code,
-            source_state={"kind": self._dialect.kind, "rows": found.rows + apart},
+            source_state={
+                "kind": self._dialect.kind,
+                "rows": found.rows + apart,
+                **({"snapshot": self.moment} if self.moment else {}),
+            },
             set_apart=early,
-            warnings=(*drift.warnings, *found.warnings),
+            warnings=(*self._warnings, *drift.warnings, *found.warnings),
             drift=drift.records,
         )
 
@@ -222,6 +244,10 @@ class DatabaseReader:
             raise self._connected.translated(error, table, None) from None
 
     @property
+    def _warnings(self) -> tuple[str, ...]:
+        return session.warnings if isinstance(session := self._connected, SnapshotSharing) else ()
+
+    @property
     def _comparing(self) -> KeyDialect:
         if self._keys is None:
             raise SpecError(
@@ -238,13 +264,15 @@ class DatabaseReader:
         return self._session
 
 
-def postgres_reader(spec: SourceSpec, url: SecretStr, lake: Lake) -> DatabaseReader:
-    """A reader for a PostgreSQL source; it is connected when its context is entered."""
+def postgres_reader(
+    spec: SourceSpec, url: SecretStr, lake: Lake, *, joins: SharedSnapshot | None = None
+) -> DatabaseReader:
+    """A reader for a PostgreSQL source; it is connected when its context is entered, at the snapshot that it joins."""
     dialect = PostgresDialect()
     return DatabaseReader(
         spec,
         lake,
-        connect=lambda: PostgresSession(spec, url, lake),
+        connect=lambda: PostgresSession(spec, url, lake, joins=joins),
         dialect=dialect,
         planner=PostgresChunks(dialect),
         keys=PostgresKeys(),

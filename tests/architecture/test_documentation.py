@@ -21,7 +21,7 @@ from lake.ops import INCIDENTS, OPS_TABLES, QUERIES
 from lake.quarantine import QUARANTINE_COLUMNS
 from lake.schema import resolve_type
 from penstock.cli import app
-from penstock.scheduler import pools
+from penstock.pools import pools
 from quality.suite import Budget, Rule, Suite, load_suite
 from tests.architecture.source_tree import ROOT
 from transformations.refine import RefinedTable

@@ -89,6 +89,12 @@ def pools(api: AirflowApi, runs: list[Run]) -> dict[tuple[str, str | None], set[
     return found
 
 
+def holders(api: AirflowApi, runs: list[Run]) -> set[tuple[str | None, str, bool]]:
+    """State and pool of the tasks that hold the snapshots of some runs, and whether they had a process."""
+    tasks = [task for run in runs for task in api.task_instances(run.dag_id, run.run_id)]
+    return {(task.state, task.pool, task.pid is not None) for task in tasks if task.task_id == "hold_snapshot"}
+
+
 def succeeded(api: AirflowApi, runs: list[Run]) -> list[Run]:
     """The runs, which have all succeeded."""
     for run in runs:
@@ -129,12 +135,12 @@ def declare(pipeline: Pipeline) -> None:
     pin_lake(pipeline)
 
 
-def kill_one_task(api: AirflowApi, run: Run) -> TaskRun:
-    """Kill the process of the first ingest task of a run that is seen at work."""
+def kill_one_task(api: AirflowApi, run: Run, task_id: str) -> TaskRun:
+    """Kill the process of the first task of a run that is seen at work and whose id begins like this."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for task in api.task_instances(run.dag_id, run.run_id):
-            if task.state == "running" and task.pid and task.task_id != "announce":
+            if task.state == "running" and task.pid and task.task_id.startswith(task_id):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(task.pid, signal.SIGKILL)
                     return task

@@ -40,6 +40,7 @@ def describe_task(task: Any) -> dict[str, Any]:
         "mapped": mapped,
         "map_index_template": task.map_index_template if mapped else None,
         "upstream": sorted(task.upstream_task_ids),
+        "trigger_rule": str(task.trigger_rule),
         "pool": task.pool,
         "queue": task.queue,
         "executor_config": task.executor_config,

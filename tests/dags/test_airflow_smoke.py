@@ -45,6 +45,7 @@ from tests.dags.airflow_runs import (
     WATCH,
     backfill,
     ended,
+    holders,
     kill_one_task,
     pools,
     put_weather,
@@ -58,6 +59,8 @@ from tests.integration.penstock.collector import Collector
 from tests.nats_server import PASSWORD, NatsServer
 from tests.upgrade.contents import contents
 from warehouse.releases import Releases
+
+RAW = [TableId("raw", f"flightops__{name}") for name in ("flights", "planes", "airlines", "airports")]
 
 
 def test_all_components_listen_on_the_loopback_address_only(scheduler: Scheduler) -> None:
@@ -87,6 +90,24 @@ def test_a_run_for_one_day_of_every_source_publishes_a_release(api: AirflowApi, 
     assert flights.rows_in == 842
     assert flights.balanced
     assert Releases(pipeline.settings.warehouse).current() is not None
+
+
+def test_all_tables_of_a_run_are_read_in_one_snapshot_that_a_task_of_the_run_held(
+    api: AirflowApi, pipeline: Pipeline
+) -> None:
+    (run,) = api.runs("ingest_flightops")
+    tasks = {task.task_id: task for task in api.task_instances(run.dag_id, run.run_id)}
+    assert [tasks[name].state for name in ("hold_snapshot", "join_snapshot")] == ["success", "success"]
+    assert tasks["hold_snapshot"].pool == "snapshots"
+    log = api.log(tasks["hold_snapshot"])
+    assert "all tables are read, the snapshot was held for" in log
+    receipts = [receipt for raw in RAW for receipt in pipeline.lake.receipts(raw)]
+    (moment,) = {receipt.source_state["snapshot"] for receipt in receipts}
+    assert f"at {moment} is held" in log
+    events = api.call("GET", "/api/v2/assets/events?source_dag_id=ingest_flightops")["asset_events"]
+    told = {event["name"]: event["extra"]["snapshot"] for event in events}
+    assert told == {str(raw): moment for raw in RAW}
+    assert not [warning for receipt in receipts for warning in receipt.warnings]
 
 
 def test_the_result_of_each_model_is_in_the_builds_log_and_in_the_releases_asset(api: AirflowApi) -> None:
@@ -154,14 +175,20 @@ def test_a_backfill_gives_every_day_its_own_key_and_one_build_and_twice_gives_th
     assert [run.partition_key for run in first] == [run.partition_key for run in second] == keys
     assert state(pipeline) == (lake, warehouse)
     assert rows_of(pipeline, TableId("raw", "stations__weather"), "2013-03-10") == 3 * 23  # stations, hours
+    held = [run for run in api.runs("ingest_flightops") if run.run_type == "backfill"]
+    assert holders(api, held) == {("success", "backfill_snapshots", True)}
 
 
-def test_a_killed_task_is_tried_again_and_its_rows_are_there_once(api: AirflowApi, pipeline: Pipeline) -> None:
+def test_a_killed_task_is_tried_again_and_its_rows_are_there_once_though_its_snapshot_is_gone(
+    api: AirflowApi, pipeline: Pipeline
+) -> None:
     run = api.trigger("ingest_flightops", partition_key="2013-04-01")
-    killed = kill_one_task(api, run)
+    killed = kill_one_task(api, run, "ingest_")
+    holder = kill_one_task(api, run, "hold_snapshot")
     succeeded(api, api.wait_runs("ingest_flightops", ["2013-04-01"], timeout_s=120))
     tasks = {(task.task_id, task.map_index): task for task in api.task_instances(run.dag_id, run.run_id)}
-    assert tasks[killed.task_id, killed.map_index].try_number == killed.try_number + 1
+    for each in (killed, holder):
+        assert tasks[each.task_id, each.map_index].try_number == each.try_number + 1
     receipt = pipeline.lake.receipt(TableId("raw", "flightops__flights"), "2013-04-01")
     assert receipt is not None
     assert rows_of(pipeline, TableId("raw", "flightops__flights"), "2013-04-01") == receipt.published
@@ -200,6 +227,8 @@ def test_a_backfill_asked_for_by_http_runs_exactly_three_holes_in_its_own_pool_a
     now = pipeline.lake.live_attempts(TableId("raw", "flightops__flights"))
     assert {key: now[key] for key in good} == good, "what was good was left alone"
     assert pools(api, runs) == {("ingest_intervals", "success"): {"backfill"}}
+    assert {state for state, _, _ in holders(api, runs)} == {"skipped"}, "one table shares its snapshot with nobody"
+    assert not any(had_process for _, _, had_process in holders(api, runs))
     live = [run for run in api.runs("ingest_flightops") if run.run_type == "manual"]
     assert pools(api, live)["ingest_intervals", "success"] == {"source_load"}
     after = Releases(pipeline.settings.warehouse).all()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from common.settings import process_environment
+from common.settings import Settings, process_environment
 from dags.penstock_dags.specs import load_schedules
 from ingestion.spec import load_sources
 from penstock.backfill_plan import Wish
-from penstock.scheduler import pools
+from penstock.pools import pools, workers
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "ingestion" / "sources"
@@ -181,15 +181,46 @@ def test_a_source_is_announced_once_and_only_after_all_its_tables(seen: dict[str
         announcing = [name for name, task in tasks.items() if task["outlets"]]
         assert announcing == ["announce", "reopen"][: len(announcing)]
         assert set(tasks["announce"]["outlets"]) == set(RAW[dag_id])
-        assert set(tasks["announce"]["upstream"]) == set(tasks) - {"announce", "reopen", "watch"}
+        groups = set(tasks) - {"announce", "reopen", "watch", "hold_snapshot", "join_snapshot"}
+        assert set(tasks["announce"]["upstream"]) == groups
 
 
 def test_every_run_by_key_ends_with_a_look_for_incidents_that_decides_nothing(seen: dict[str, Any]) -> None:
     for dag_id in (*INGEST, "build_warehouse"):
         tasks = seen["dags"][dag_id]["tasks"]
-        assert [name for name, task in tasks.items() if task["is_teardown"]] == ["watch"]
+        assert {name for name, task in tasks.items() if task["is_teardown"]} - {"hold_snapshot"} == {"watch"}
         assert not [name for name, task in tasks.items() if "watch" in task["upstream"]]
         assert tasks["watch"]["upstream"], dag_id
+
+
+def test_a_snapshot_is_held_where_a_database_can_share_one_and_there_are_tables_to_share_it(
+    seen: dict[str, Any],
+) -> None:
+    pair = {"hold_snapshot", "join_snapshot"}
+    found = {dag_id: pair & set(dag["tasks"]) for dag_id, dag in seen["dags"].items()}
+    assert {dag_id: tasks for dag_id, tasks in found.items() if tasks} == {"ingest_flightops": pair}
+
+
+def test_the_holder_of_a_snapshot_decides_nothing_and_keeps_nobody_waiting(seen: dict[str, Any]) -> None:
+    tasks = seen["dags"]["ingest_flightops"]["tasks"]
+    assert tasks["hold_snapshot"]["upstream"] == []
+    assert [name for name, task in tasks.items() if "hold_snapshot" in task["upstream"]] == []
+    assert tasks["hold_snapshot"]["is_teardown"], "so the run is as good or bad as its other tasks"
+    assert [name for name, task in tasks.items() if "join_snapshot" in task["upstream"]] == ["ingest_snapshots"]
+    assert tasks["ingest_snapshots"]["trigger_rule"] == "all_done", "whatever becomes of the gate"
+    assert tasks["hold_snapshot"]["execution_timeout_s"] > Settings.load({}).snapshot_hold_s
+
+
+def test_holders_have_a_pool_of_their_own_that_leaves_workers_to_those_they_hold_for(seen: dict[str, Any]) -> None:
+    tasks = seen["dags"]["ingest_flightops"]["tasks"]
+    held = {name: task["pool"] for name, task in tasks.items() if task["pool"] == "snapshots"}
+    assert held == {"hold_snapshot": "snapshots"}
+    others = [task["priority_weight"] for name, task in tasks.items() if name != "hold_snapshot"]
+    assert tasks["hold_snapshot"]["priority_weight"] > len(tasks) * max(others)
+    for parallelism in range(1, 20):
+        of = pools(parallelism)
+        holders = of["snapshots"][0] + of["backfill_snapshots"][0]
+        assert workers(parallelism) - holders >= 2 * parallelism
 
 
 def test_tables_are_mapped_tasks_that_carry_their_names(seen: dict[str, Any]) -> None:

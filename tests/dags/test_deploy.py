@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks.compose_file import DEPLOY, services
 from common.settings import Settings, process_environment
-from penstock.scheduler import pools
+from penstock.pools import pools
 
 ROOT = DEPLOY.parent
 BIN = Path(sys.executable).parent
@@ -123,6 +123,13 @@ def test_the_object_store_takes_every_option() -> None:
 def test_pools_are_those_of_the_local_airflow() -> None:
     found = json.loads((DEPLOY / "pools.json").read_text())
     assert {name: (each["slots"], each["description"]) for name, each in found.items()} == pools(4)
+
+
+def test_workers_have_more_slots_than_there_are_tasks_that_hold_snapshots() -> None:
+    commands = [service.get("command") or [] for service in COMPOSE.values()]
+    slots = [int(words[words.index("--concurrency") + 1]) for words in commands if "default" in words]
+    holders = pools(4)["snapshots"][0] + pools(4)["backfill_snapshots"][0]
+    assert sum(slots) - holders >= len(slots) > 1
 
 
 def test_the_pod_of_a_build_has_the_warehouse(airflow: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ import pytest
 
 from common.errors import IntervalError, SettingsError, SpecError
 from dags.penstock_dags.connections import connection_url
+from dags.penstock_dags.snapshot_steps import shares_nothing
 from dags.penstock_dags.specs import load_schedules
 
 SPEC = """
 source: shop
+kind: postgresql
 connection: shop
 time_zone: America/New_York
 schedule: "0 9 * * *"
@@ -21,6 +23,7 @@ owner: shop-team
 description: Orders.
 tables: [{name: orders, mode: incremental}, {name: items, mode: snapshot}]
 """
+TWO, ONE = ", {name: items, mode: snapshot}]", "]"
 
 
 @dataclass
@@ -47,6 +50,22 @@ def test_a_spec_gives_a_schedule(tmp_path: Path) -> None:
     assert (schedule.dag_id, schedule.cron, schedule.owner) == ("ingest_shop", "0 9 * * *", "shop-team")
     assert dict(schedule.tables) == {"orders": "incremental", "items": "snapshot"}
     assert schedule.ends_at is None
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "objects"])
+def test_only_postgresql_shares_a_snapshot_and_only_with_somebody(tmp_path: Path, kind: str) -> None:
+    (several,) = load_schedules(write(tmp_path, SPEC.replace("postgresql", kind)))
+    assert several.shares_snapshot == (kind == "postgresql")
+    (alone,) = load_schedules(write(tmp_path, SPEC.replace("postgresql", kind).replace(TWO, ONE)))
+    assert not alone.shares_snapshot
+
+
+@pytest.mark.parametrize(
+    ("conf", "alone"),
+    [({}, False), ({"tables": ["a", "b"]}, False), ({"tables": ["a", "a"]}, True), ({"tables": []}, True)],
+)
+def test_a_run_that_reads_one_table_shares_nothing(conf: dict[str, list[str]], alone: bool) -> None:
+    assert shares_nothing(conf) is alone
 
 
 def test_the_last_run_of_an_ended_source_starts_on_the_day_after_its_last_key(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_all_tables_of_a_run_are_seen_at_the_moment_it_connected(mysql: MysqlSou
     with mysql.open(spec) as reader:
         change = "START TRANSACTION; {}; COMMIT;"
         mysql.run(change.format("; ".join(f"UPDATE {t} SET v = 11; INSERT INTO {t} VALUES (2, 20)" for t in "abc")))
+        assert (reader.shared_snapshot(), reader.moment, reader.is_alive()) == (None, "", False), "nobody can join it"
         first = reader.stage(spec.table("a"), day_interval("2013-01-01"), code="code")
         mysql.run(change.format("; ".join(f"DELETE FROM {t} WHERE id = 1; UPDATE {t} SET v = 21" for t in "abc")))
         second = reader.stage(spec.table("b"), day_interval("2013-01-01"), code="code")

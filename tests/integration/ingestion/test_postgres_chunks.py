@@ -262,6 +262,23 @@ def test_a_row_that_a_transaction_of_before_brings_later_is_not_missed_where_ano
     assert staged(database, batch) == source_rows(database)
 
 
+def test_what_a_later_extract_has_left_is_not_taken_for_the_state_of_a_snapshot_before_it(
+    database: DatabaseSource, services: EmbeddedServices
+) -> None:
+    spec = fill(database)
+    database.run("DELETE FROM {s}.t WHERE id IN (2, 3)")
+    database.run("VACUUM {s}.t")  # room in the first block, for a new version of its row
+    url = services.postgres_url
+    with psycopg.connect(url) as long, psycopg.connect(url, autocommit=True) as other, database.open(spec) as reader:
+        then = source_rows(database)
+        long.execute("SELECT txid_current()")  # the oldest one that runs, now and when the other extract begins
+        other.execute(f"UPDATE {database.schema}.t SET v = 'new' WHERE id = 1")
+        stage_killed_at(database, "ingest.extract.after_chunk:6", parallel_reads=1)
+        batch = reader.stage(spec.tables[0], day_interval("2013-01-01"), code="code")
+    assert staged(database, batch) == then
+    assert left_over(database, batch) == []
+
+
 def test_a_renamed_enum_label_and_a_changed_spec_are_changes_of_every_row(database: DatabaseSource) -> None:
     database.run("CREATE TYPE {s}.mood AS ENUM ('good', 'bad')")
     fill(database, ", m {s}.mood DEFAULT 'good'")
