@@ -53,7 +53,7 @@ test: $(INSTALLED) ## All tests, on real services
 test-again: $(INSTALLED) ## The tests that failed the last time, one after the other
 	@$(BIN)/pytest --last-failed --last-failed-no-failures none
 
-faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour and a half; FAULTS=1,24 JOBS=2 SEED=1)
+faults: $(INSTALLED) ## Every fault, each step of every stage, 300 kills a stage; docs/faults.md (an hour; FAULTS=1,24 JOBS=2 SEED=1)
 	@$(BIN)/python -m tests.campaign --faults "$(FAULTS)" --jobs $(JOBS) --seed $(SEED) --limit-s $(LIMIT_S) && failed=0 || failed=1; \
 		$(BIN)/python -m tests.campaign.report && exit $$failed
 

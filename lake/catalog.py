@@ -152,7 +152,10 @@ def _create(
     with suppress(NamespaceAlreadyExistsError):
         catalog.create_namespace(table.namespace)
     location = table_location(settings.lake_uri, table)
-    return catalog.create_table(str(table), schema, location, spec, properties=_PROPERTIES)
+    try:
+        return catalog.create_table(str(table), schema, location, spec, properties=_PROPERTIES)
+    except ValidationError:  # the metadata are written, then read: whether they lie there so, the next look tells
+        raise StoreUnavailable("The metadata of the new table came back damaged.", table=str(table)) from None
 
 
 def find_table(catalog: Catalog, table: TableId) -> Table | None:

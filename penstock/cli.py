@@ -189,12 +189,23 @@ def publish(
     candidate: Annotated[str | None, typer.Argument(help="Candidate id; the newest by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a sealed candidate the current release, by one pointer move."""
+    """Make a sealed candidate the current release, by one pointer move. Again, it changes nothing."""
+    from common.errors import UnknownName
     from penstock.show import say
+    from warehouse.releases import Releases
 
-    release = _pipeline().publish(candidate)
+    pipeline, done = _pipeline(), False
+    try:
+        release = pipeline.publish(candidate)
+    except UnknownName:
+        current = Releases(pipeline.settings.warehouse).current()
+        if current is None or candidate not in (None, current.id):
+            raise
+        release, done = current, True
     if as_json:
         print_json({"release": release.id, "database": release.database})
+    elif done:
+        say(f"Nothing to publish: release {release.id} is current. Make the next candidate with: penstock build")
     else:
         say(f"Release {release.id} is current: {release.database}")
 

@@ -28,6 +28,8 @@ from pathlib import Path
 from penstock import demo_data, embedded
 from penstock.embedded import EmbeddedServices
 
+_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 6 << 30  # noqa: S108 - mkdtemp makes the folder in it
+
 FIRST_DAY, LAST_DAY = date(2013, 2, 10), date(2013, 2, 14)
 """Days of the demo data in the services: some, so that they are soon there. On 2013-02-12 a row of the weather goes
 to quarantine."""
@@ -74,8 +76,12 @@ class Campaign:
 
 @contextlib.contextmanager
 def campaign(*, seed: int, quick: bool, part: str = "") -> Iterator[Campaign]:
-    """A job's campaign in a folder that is removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="penstock-faults-"))
+    """A job's campaign in a folder that is removed at the end.
+
+    It is in memory where there is room: a killed process leaves what the kernel has, and a disk would only be slower.
+    """
+    roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="penstock-faults-", dir=_MEMORY if roomy else None))
     folder.chmod(0o711)  # PostgreSQL runs under an account of its own where this one is root
     made = Campaign(folder, seed=seed, quick=quick, part=part)
     try:

@@ -107,8 +107,17 @@ class Crashes:
         begun = float(lines[0][1])
         return [Passed(point, float(at) - begun) for point, at in lines]
 
-    def trial(self, armed: str, **names: Any) -> Trial | None:
-        """One trial from the saved state; None if the point was not reached, so that nothing happened."""
+    def trial(self, armed: str, *, then: str = "", **names: Any) -> Trial | None:
+        """One trial from the saved state.
+
+        Args:
+            armed: what disturbs the step.
+            then: what kills the rerun in its turn, before the one that is let be; nothing by default.
+            names: of the trial.
+
+        Returns:
+            What it left; None if the point was not reached, so that nothing happened.
+        """
         self.world.restore(self.stage.state)
         reader = self._start_reader()
         began = time.monotonic()
@@ -118,8 +127,13 @@ class Crashes:
                 return None
             told = {*KILLED, 0, FAILED} | ({FOREIGN} if names["action"] in RAISED_RAW else set())
             problems = [] if code in told else [f"exit code {code}: {self._last_words()}"]
-            at_once = look(self.world.settings, self.stage.tables)
-            problems += self._mixtures(at_once)
+            problems += self._mixtures(look(self.world.settings, self.stage.tables))
+            kills = int(code in KILLED)
+            if then:
+                code = self._run(then)
+                problems += [] if code in {*KILLED, 0} else [f"the rerun's exit code {code}: {self._last_words()}"]
+                problems += self._mixtures(look(self.world.settings, self.stage.tables))
+                kills += code in KILLED
             began = time.monotonic()
             again(self.world, self.stage.act)
             recovery_s = time.monotonic() - began
@@ -147,6 +161,7 @@ class Crashes:
             stale_reads=stale,
             recovery_s=round(recovery_s, 3),
             orphan_bytes=self.world.sweep(),
+            kills=kills,
             error="; ".join([*problems, *looks.failed[:1]]),
             extra={"reads": len(looks.looks) + len(looks.failed)},
             **names,

@@ -212,4 +212,16 @@ DEFECTS: tuple[tuple[str, str, str], ...] = (
         "tests/integration/ingestion/test_postgres_chunks.py::"
         "test_what_a_later_extract_has_left_is_not_taken_for_the_state_of_a_snapshot_before_it",
     ),
+    (
+        "A publish that broke off behind the pointer's move advised the same command again, and that one failed: no "
+        "candidate was left.",
+        "Where the release is current and no candidate waits, it says so and is a success.",
+        "tests/integration/penstock/test_command_line.py::test_one_day_stage_by_stage_is_the_same_day_as_by_one_run",
+    ),
+    (
+        "The metadata of a table that was just made, cut on their way back, came out as the library's own error.",
+        "They are read again; if they lie there so, the error names the table.",
+        "tests/integration/lake/test_short_downloads.py::"
+        "test_metadata_that_arrive_short_when_a_table_is_made_are_read_again",
+    ),
 )

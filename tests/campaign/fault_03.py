@@ -25,6 +25,7 @@ from tests.campaign.trial import Trial
 from tests.campaign.whole_runs import Contents, contents
 from tests.command_line import Answer, CommandLine
 from tests.doubles.disk import SmallDisk, small_disk, why_no_mount
+from warehouse.releases import Releases
 
 PARTS = ("ingest", "refine", "build", "publish", "spill")
 QUICK_PARTS = ("ingest", "spill")
@@ -134,9 +135,11 @@ def _untold(answer: Answer) -> str:
 
 
 def _live(pipeline: Pipeline, home: Path) -> set[str]:
-    """Data files that are published: of a command over several tables some may be done."""
+    """Published files: of a command over several tables some may be done, and the release may be current."""
     tables = lake_tables(pipeline)
-    return {
+    current = Releases(home / "warehouse").current()
+    released = {str(current.database.relative_to(home))} if current else set()
+    return released | {
         str(Path(engine_path(file.location)).relative_to(home))
         for table in tables
         for each in (table, table.quarantine)

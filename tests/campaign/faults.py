@@ -47,6 +47,7 @@ FAULTS = (
             f"{_PENSTOCK}/test_killed_maintenance.py::"
             "test_maintenance_killed_at_any_point_changes_nothing_that_is_seen_and_its_rerun_ends_as_if_undisturbed",
             f"{_PENSTOCK}/test_killed_backups.py",
+            f"{_PENSTOCK}/test_killed_table_restores.py",
             f"{_PENSTOCK}/test_records.py::test_a_sync_killed_at_any_commit_is_made_good_by_the_next_one",
             f"{_PENSTOCK}/test_incidents.py::"
             "test_a_look_killed_at_any_commit_is_made_good_and_its_message_comes_at_least_once",

@@ -32,7 +32,7 @@ What goes wrong in a pipeline's world, what Penstock does then, and how often th
 the JSON lines of a run of the fault campaign; nothing in its tables is written by hand. Run it again:
 
 ```sh
-make faults                    # all of it: kills at every step, 300 for each of eight stages (1.5 h on 2 idle cores)
+make faults                    # all of it: kills at every step, 300 for each of eight stages (an hour on 2 idle cores)
 make faults FAULTS=1,24        # some faults
 make faults JOBS=1 SEED=7      # one process at a time; other random times
 make faults LIMIT_S=240        # at most so many seconds for each fault, and for each stage of the first
@@ -43,7 +43,8 @@ An interrupted campaign goes on where it was: a job that has ended for this comm
 (`.venv/bin/python -m tests.campaign --again` starts over). Trials are in `.faults/*.jsonl`, a line each; this page is
 made of them by `.venv/bin/python -m tests.campaign.report`.
 
-A **trial** is one disturbance and the judgement of what it left. Rows are counted by their keys, against the end of an
+A **trial** is one disturbance and the judgement of what it left; a process that is killed at any time is killed again
+while it makes that good, so there are more kills than trials. Rows are counted by their keys, against the end of an
 undisturbed run: *lost*, *doubled*, *wrong* (the key is right, a value is not). While a process is disturbed, a reader
 in a process of its own looks at the same tables in a loop; *partial* are looks that saw neither the old version nor the
 new one, *failed* those that ended in an error, *stale* those that saw the old one after the new one. *Left* are bytes
@@ -82,6 +83,7 @@ def _bound(trials: Sequence[Trial]) -> str:
 
 _COLUMNS: tuple[tuple[str, Callable[[Sequence[Trial]], str]], ...] = (
     ("trials", lambda trials: f"{len(trials):,}"),
+    ("kills", lambda trials: _sum(trials, "kills")),
     ("rate of failures", _bound),
     ("lost", lambda trials: _sum(trials, "rows_lost")),
     ("doubled", lambda trials: _sum(trials, "rows_duplicated")),
@@ -159,9 +161,7 @@ def _run(ended: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[Trial]
 
 
 def _kills(trials: Sequence[Trial]) -> dict[str, int]:
-    return {
-        stage.name: sum(trial.stage == stage.name and trial.action == "kill" for trial in trials) for stage in STAGES
-    }
+    return {stage.name: sum(trial.kills or 0 for trial in trials if trial.stage == stage.name) for stage in STAGES}
 
 
 def _stages(trials: Sequence[Trial]) -> list[str]:

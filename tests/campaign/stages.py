@@ -51,7 +51,7 @@ class Stage:
     opens: str
     closes: str
     tables: tuple[TableId, ...] = ()
-    read_every_s: float = 0.1
+    read_every_s: float = 0.2
 
     @property
     def reads_release(self) -> bool:
@@ -109,7 +109,7 @@ STAGES = (
         ("warehouse.build.before_models", "warehouse.build.after_models"),
         "warehouse.build.before_models",
         "warehouse.build.after_models",
-        read_every_s=0.3,
+        read_every_s=1.0,
     ),
     Stage(
         "gate",
@@ -132,7 +132,7 @@ STAGES = (
         ),
         "warehouse.build.after_models",
         "warehouse.seal.after_manifest",
-        read_every_s=0.3,
+        read_every_s=1.0,
     ),
     Stage(
         "swap",

@@ -35,6 +35,7 @@ class Trial:
         point: a fault point, or in words where it is disturbed: ``any time``.
         n: the how manyth time the point is reached.
         action: what happens there: ``kill``, ``lost-reply``, ``truncate``.
+        kills: processes that were killed in it.
         rows_expected: rows of the end state that an undisturbed run has.
         rows_lost, rows_duplicated: by key, of the end state.
         wrong_values: rows whose key is right and whose values are not.
@@ -52,6 +53,7 @@ class Trial:
     point: str = ""
     n: int = 0
     action: str = ""
+    kills: int | None = None
     rows_expected: int | None = None
     rows_lost: int | None = None
     rows_duplicated: int | None = None

@@ -46,3 +46,17 @@ def test_a_manifest_that_arrives_short_wherever_a_commit_reads_one_takes_no_rows
             if not cut.disturbed:
                 break
     assert len(disturbed) > 4, "most of what a commit reads it cannot do without"
+
+
+def test_metadata_that_arrive_short_when_a_table_is_made_are_read_again(
+    services: EmbeddedServices, tmp_path: Path
+) -> None:
+    """The catalog writes the metadata of a new table, then reads what it has written."""
+    url, prefix = services.connections["stations"], f"lake-{uuid.uuid4().hex[:12]}"
+    endpoint = parse_s3_url(SecretStr(url)).endpoint
+    with s3_proxy(endpoint) as between:
+        through = Bench(new_lake(tmp_path / "state", url.replace(endpoint, between.endpoint), prefix))
+        cut = between.disturb(match="quarantine/raw__shop__orders/metadata/", operations=("get",), times=1, shorten=4)
+        through.publish([*OLD, (-1, "rejected")], DAY, rejected=[1])
+        assert cut.disturbed == 1
+        assert through.rows(lake=through.open()) == OLD

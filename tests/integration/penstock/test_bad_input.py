@@ -142,7 +142,7 @@ def test_a_day_that_is_none_and_days_in_the_wrong_order_are_refused(
         (("query", "select 1", "--release", "r000099"), ("'r000099'", "r000001")),
         (("rollback", "r000099"), ("'r000099'", "r000001")),
         (("rollback",), ("no earlier release",)),
-        (("publish",), ("no finished candidate", "penstock build")),
+        (("publish", "r000099"), ("no finished candidate r000099", "penstock build")),
     ],
 )
 def test_an_unknown_name_is_refused_with_those_there_are(
