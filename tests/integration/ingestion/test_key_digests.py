@@ -30,7 +30,7 @@ _MYSQL = {
     "wide": ("decimal(9,2) unsigned", "decimal(12,4)", "0, 1234567.89"),
     "day": ("date", "date", "'0001-01-01', '0999-12-31', '2013-03-10', '9999-12-31'"),
     "wall": ("datetime(6)", "timestamp", "'0999-01-01 00:00:00.000001', '9999-12-31 23:59:59.999999'"),
-    "moment": ("timestamp(6)", "timestamptz", "'1970-01-01 00:00:01', '2038-01-19 03:14:07.999999'"),
+    "moment": ("timestamp(6) null", "timestamptz", "'1970-01-01 00:00:01', '2038-01-19 03:14:07.999999'"),
     "word": ("varchar(40) collate utf8mb4_general_ci", "string", "'', 'a', 'strasse', 'naïve 東京 🚀', 'a\\\\''b'"),
     "cased": ("varchar(40) collate utf8mb4_bin", "string", "'a', 'A', ' a', 'é'"),
     "fixed": ("char(6)", "string", "'ab', ' ab'"),

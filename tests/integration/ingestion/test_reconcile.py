@@ -102,7 +102,10 @@ def test_samples_differ_from_run_to_run_and_are_the_same_for_one() -> None:
 
 
 def test_intervals_of_a_mariadb_table_are_compared_beside_its_own_data(mysql: MysqlSource) -> None:
-    mysql.run("CREATE TABLE t (id int primary key, at timestamp(6) not null, amount decimal(6,2), note text)")
+    mysql.run(
+        "CREATE TABLE t (id int primary key, at timestamp(6) not null default '2000-01-01', "
+        "amount decimal(6,2), note text)"
+    )
     mysql.run(
         "SET time_zone = '+00:00'; "
         "INSERT INTO t VALUES (1, '2013-01-01 17:00:00', 0.50, 'é'), (2, '2013-01-02 17:00:00', -0.5, NULL)"
