@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import ObjectCorrupt
 from ingestion.objects.encodings import Transcoder
 from ingestion.objects.lines import SHOWN_BYTES, Lines, Offsets, TooLong
+from ingestion.objects.long_records import RecordScan
 from ingestion.objects.rows import Broken, Reject, SourceRows
 from ingestion.spec import Objects
 
@@ -51,7 +52,7 @@ def load_records(
                     reject(each)
                 continue
             except TooLong:
-                reject(_too_long(lines, part, offset_of, layout))
+                reject(_too_long(lines, part, offset_of, layout, width))
                 continue
             problem = _problem(fields, lines, part, width) if fields else None
             if problem:
@@ -93,14 +94,18 @@ def _unparsed(lines: Lines, text: Transcoder, offset_of: Offsets, problem: str) 
     return [_broken(lines.first, offset_of(lines.offset_bytes), reason, b"".join(lines.record), text)]
 
 
-def _too_long(lines: Lines, part: Part, offset_of: Offsets, layout: Objects) -> Broken:
+def _too_long(lines: Lines, part: Part, offset_of: Offsets, layout: Objects, width: int) -> Broken:
     first, begins = lines.first, lines.offset_bytes
-    size, quotes = lines.skip_line(layout.quote.encode())
-    if len(lines.record) > 1 or quotes % 2:
-        raise ObjectCorrupt(
-            f"A quoted value in line {first} of {part.name} goes on for more than {layout.max_record_bytes} bytes.",
-            remedy="close the quote in the object and upload it again",
-        )
+    scan = RecordScan(layout.separator, layout.quote) if layout.quote else None
+    size = lines.skip_line(scan)
+    if scan is not None and (len(lines.record) > 1 or scan.quotes % 2):
+        size += lines.skip_record(scan)
+        if not scan.is_whole or scan.values != width:
+            raise ObjectCorrupt(
+                f"A quoted value in line {first} of {part.name} goes on for more than {layout.max_record_bytes} bytes, "
+                "and what comes next is not the end of a value.",
+                remedy="close the quote in the object and upload it again",
+            )
     reason = f"{size} bytes, more than {layout.max_record_bytes}"
     return Broken(first, offset_of(begins), reason, shown_start(lines.record[0], part.text))
 

@@ -93,7 +93,7 @@ def load(rows: SourceRows, part: Part, layout: Objects, columns: Sequence[Column
         lines = Lines(handle, layout.max_record_bytes)
         for at, raw in _records(lines):
             if raw is None:
-                size_bytes, _ = lines.skip_line()
+                size_bytes = lines.skip_line()
                 reason = f"{size_bytes} bytes, more than {layout.max_record_bytes}"
                 reject(Broken(lines.number, offset_of(at), reason, shown_start(lines.record[0], part.text)))
                 continue

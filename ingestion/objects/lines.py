@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingestion.objects.encodings import Transcoder
+from ingestion.objects.long_records import RecordScan
 
 SHOWN_BYTES = 1000
 """How much is kept of a line that is too long."""
@@ -61,15 +62,44 @@ class Lines:
             raise TooLong
         return line.decode("utf-8", "surrogateescape")
 
-    def skip_line(self, quote: bytes = b"") -> tuple[int, int]:
-        """Pass over the rest of a line that is too long. Returns its bytes, and the quotes in it."""
-        block = self.record[-1]
-        size, quotes = len(block), block.count(quote) if quote else 0
+    def skip_line(self, scan: RecordScan | None = None) -> int:
+        """Pass over the rest of a line that is too long.
+
+        Args:
+            scan: goes through the record so far, this line with it.
+
+        Returns:
+            Bytes of the record so far.
+        """
+        size, block = 0, b""
+        for block in self._blocks():
+            size += len(block)
+            if scan is not None:
+                scan.feed(block)
+        return size
+
+    def skip_record(self, scan: RecordScan) -> int:
+        """Pass over further lines until the scan says that the record is over, or the file is. Returns their bytes."""
+        size, begins = 0, True
+        while not scan.is_over and (block := self._more()):
+            self.number += begins
+            begins = block.endswith(b"\n")
+            scan.feed(block)
+            size += len(block)
+        return size
+
+    def _blocks(self) -> Iterator[bytes]:
+        block = b""
+        for block in self.record:
+            yield block
         while block and not block.endswith(b"\n"):
-            block = self._handle.readline(_BLOCK_BYTES)
-            self._read_bytes += len(block)
-            size, quotes = size + len(block), quotes + (block.count(quote) if quote else 0)
-        return size, quotes
+            block = self._more()
+            yield block
+
+    def _more(self) -> bytes:
+        block = self._handle.readline(_BLOCK_BYTES)
+        self._read_bytes += len(block)
+        return block
 
 
 class Offsets:

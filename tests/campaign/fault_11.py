@@ -7,8 +7,6 @@ import random
 import resource
 from collections.abc import Iterator
 
-from common.errors import ObjectCorrupt
-from ingestion.spec import SourceSpec
 from tests.campaign.campaign import Campaign
 from tests.campaign.trial import Trial
 from tests.integration.ingestion.folders import FolderSource, waiting
@@ -58,10 +56,7 @@ def _line(form: str, row: tuple[str, str], columns: int) -> str:
 def _trial(
     seed: int, kind: str, form: str, source: FolderSource, rows: Rows, fits: list[bool], limit_bytes: int
 ) -> Trial:
-    spec = source.spec(format=form, max_record_bytes=limit_bytes)
-    if kind == "lines" and form == "csv" and not all(fits):
-        return _refused(seed, source, spec, rows, fits, limit_bytes)
-    staged = source.stage(spec)
+    staged = source.stage(source.spec(format=form, max_record_bytes=limit_bytes))
     found = dict(source.rows(staged))
     apart = waiting(staged)
     # A NUL is no text that a database takes: its row waits, as one over the limit does.
@@ -82,25 +77,4 @@ def _trial(
             "limit_bytes": limit_bytes,
             "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         },
-    )
-
-
-def _refused(
-    seed: int, source: FolderSource, spec: SourceSpec, rows: Rows, fits: list[bool], limit_bytes: int
-) -> Trial:
-    """A quoted value over lines beyond the limit: nobody can say where the next record begins (``docs/limits.md``)."""
-    line = 2 + sum(1 + value.count("\n") for _, value in rows[: fits.index(False)])
-    error = "nothing was refused"
-    try:
-        source.stage(spec)
-    except ObjectCorrupt as told:
-        error = "" if f"in line {line} of" in str(told) else f"another line than {line}: {told}"
-    return Trial(
-        "11",
-        seed=seed,
-        stage="extract",
-        action="lines csv, refused whole",
-        rows_expected=0,
-        error=error or ("files are left" if source.left_behind() else ""),
-        extra={"limit_bytes": limit_bytes},
     )

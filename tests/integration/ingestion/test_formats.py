@@ -166,24 +166,6 @@ def test_thousands_of_columns_are_read_and_a_record_of_another_width_is_set_apar
     ]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_record_over_the_declared_limit_is_set_apart_with_its_size(source: FolderSource, form: str) -> None:
-    long = "y" * 5000
-    lines = {
-        "csv": ["a,b", "1,x", f"2,{long}", "3,z"],
-        "jsonl": [json.dumps({"a": a, "b": b}) for a, b in [("1", "x"), ("2", long), ("3", "z")]],
-    }
-    source.put("\n".join(lines[form]) + "\n")
-    staged = source.stage(source.spec(format=form, max_record_bytes=1000))
-    assert source.rows(staged) == [("1", "x"), ("3", "z")]
-    [(reason, place, row)] = waiting(staged)
-    at = lines[form].index(next(line for line in lines[form] if long in line))
-    assert reason == f"{len(lines[form][at]) + 1} bytes, more than 1000"
-    assert place == f"line {at + 1} byte {sum(len(line) + 1 for line in lines[form][:at])}"
-    assert len(next(iter(row.values()))) == 1000
-    assert staged.rows_in == 3
-
-
 # -- JSON lines -------------------------------------------------------------------------------------------------------
 
 COLUMNS = "a: int64, b: string, d: decimal(38,20), f: float64, k: bool, t: timestamptz"
