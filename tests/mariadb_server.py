@@ -55,7 +55,7 @@ def require(program: str | None, *, in_ci: bool) -> None:
 
 
 _OF_MYSQL = ("--mysqlx=OFF", "--secure-file-priv=", "--performance-schema=OFF")
-"""No second port; files are read from where the tests write them; 150 MB less memory."""
+"""No second port; files are read from where the tests write them; no memory for figures that nobody reads."""
 
 
 @dataclass

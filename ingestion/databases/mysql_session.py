@@ -80,10 +80,9 @@ _REFUSED = re.compile(
 _TLS = re.compile(r"(?:TLS/)?SSL (?:connection )?error: [\w ,:-]{1,80}")
 """Of a connection that is being made: a certificate is not believed. Of one that stood: it broke off."""
 
-_WITHOUT_MD5 = 9
-"""MySQL's versions from which on a server may have no MD5, which keys and columns are compared by."""
-
+_MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 _NO_MD5 = re.compile(r"(?:for routine '|FUNCTION )\S*\bMD5\b", re.IGNORECASE)
+"""MySQL from 9.6 on has none unless a component is installed; in FIPS mode it is null, and all keys would be one."""
 
 _UNAVAILABLE = re.compile(
     r"Can't connect to|Lost connection|server has gone away|Unknown MySQL server host|Too many connections|"
@@ -131,9 +130,11 @@ class MysqlSession:
             with self._sockets.connecting(min(CONNECT_TIMEOUT_S, self._limit_s)):
                 self.connection.execute("ATTACH '' AS my (TYPE mysql, SECRET penstock_source)")
                 self.connection.execute("BEGIN")
-                self.version = str(self.rows("SELECT VERSION() AS version")[0][0])
-            if not self.is_mariadb and int(self.version.partition(".")[0]) >= _WITHOUT_MD5:
-                self.rows("SELECT MD5('') AS digest")
+                [(version, digest)] = self.rows("SELECT VERSION() AS version, MD5('') AS digest")
+            self.version = str(version)
+            if digest != _MD5_OF_NOTHING:
+                self.close()
+                raise self._without_md5(where_of(spec, None, None))
             for setting in (*_SESSION, *self._own_settings(self._limit_s * SERVER_SHARE)):
                 self._execute(f"SET SESSION {setting}")
             self._execute("COMMIT")
@@ -198,6 +199,13 @@ class MysqlSession:
             remedy=f"check that it runs and that connection {self._spec.connection!r} names its host and port",
         )
 
+    def _without_md5(self, where: Where) -> SourceRefused:
+        return SourceRefused(
+            f"MySQL at {self._server} has no MD5, by which its rows would be compared with those of the lake.",
+            **where,
+            remedy="have its owner run INSTALL COMPONENT 'file://component_classic_hashing', or leave FIPS mode",
+        )
+
     def translated(self, error: duckdb.Error, table: TableSpec | None, interval: Interval | None) -> PenstockError:
         """DuckDB's error as ours; the server's own words come last, behind the query that the scanner repeats."""
         where, server = where_of(self._spec, table, interval), f"MySQL at {self._server}"
@@ -212,11 +220,7 @@ class MysqlSession:
 
     def _judged(self, where: Where, text: str) -> PenstockError | None:
         if _NO_MD5.search(text):
-            return SourceRefused(
-                f"MySQL at {self._server} has no MD5, by which its rows would be compared with those of the lake.",
-                **where,
-                remedy="have its owner run INSTALL COMPONENT 'file://component_classic_hashing'",
-            )
+            return self._without_md5(where)
         found = _REFUSED.search(text) or ("Failed to connect" in text and _TLS.search(text))
         if found:
             return SourceRefused(
