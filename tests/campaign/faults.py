@@ -155,7 +155,6 @@ FAULTS = (
         "Cells of 10 MB, 5,000 columns, NUL bytes, records of a million lines",
         "Over the declared limit a row is set apart with its size; memory is bounded.",
         (
-            f"{_INGESTION}/test_formats.py::test_thousands_of_columns_are_read_and_a_record_of_another_width_is_set_apart",
             f"{_INGESTION}/test_long_records.py",
             "tests/property/test_long_records.py",
             f"{_LAKE}/test_quarantined_rows.py::test_a_cell_of_ten_megabytes_is_kept_byte_for_byte",

@@ -155,17 +155,6 @@ def test_another_quote_or_none_is_taken_literally(source: FolderSource) -> None:
     assert source.rows(source.stage(source.spec(format="tsv", quote=""))) == [('"1', 'x"y'), ("2", '"')]
 
 
-def test_thousands_of_columns_are_read_and_a_record_of_another_width_is_set_apart(source: FolderSource) -> None:
-    names = [f"c{n}" for n in range(6000)]
-    good, bad = ",".join(str(n) for n in range(6000)), ",".join("x" for _ in range(6001))
-    source.put("\n".join([",".join(names), good, bad, good]) + "\n")
-    staged = source.stage(source.spec("c0: int32, c5999: string"))
-    assert source.rows(staged, "c0", "c5999", "object_line") == [(0, "5999", 2), (0, "5999", 4)]
-    assert [(reason, place) for reason, place, _ in waiting(staged)] == [
-        ("6001 values, the header has 6000", f"line 3 byte {len(','.join(names)) + len(good) + 2}")
-    ]
-
-
 # -- JSON lines -------------------------------------------------------------------------------------------------------
 
 COLUMNS = "a: int64, b: string, d: decimal(38,20), f: float64, k: bool, t: timestamptz"

@@ -1,4 +1,4 @@
-"""Laws of records over the declared limit: set apart with their size, the next one read; or the object is refused."""
+"""Laws of long and wide records: over the limit set apart with their size, the next one read; or the object refused."""
 
 from __future__ import annotations
 
@@ -66,3 +66,14 @@ def test_a_quote_that_nobody_closed_refuses_the_object_instead_of_the_rows_behin
     with pytest.raises(ObjectCorrupt, match=r"A quoted value in line 3 of .* is not the end of a value"):
         source.stage(source.spec(max_record_bytes=1000))
     assert source.left_behind() == []
+
+
+def test_thousands_of_columns_are_read_and_a_record_of_another_width_is_set_apart(source: FolderSource) -> None:
+    names = [f"c{n}" for n in range(6000)]
+    good, bad = ",".join(str(n) for n in range(6000)), ",".join("x" for _ in range(6001))
+    source.put("\n".join([",".join(names), good, bad, good]) + "\n")
+    staged = source.stage(source.spec("c0: int32, c5999: string"))
+    assert source.rows(staged, "c0", "c5999", "object_line") == [(0, "5999", 2), (0, "5999", 4)]
+    assert [(reason, place) for reason, place, _ in waiting(staged)] == [
+        ("6001 values, the header has 6000", f"line 3 byte {len(','.join(names)) + len(good) + 2}")
+    ]
