@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +47,21 @@ class NatsServer:
             yield client.jetstream(timeout=_PATIENCE_S)
         finally:
             await client.close()
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have the server do nothing meanwhile, from when each of its threads has come upon the signal."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            deadline_s = time.monotonic() + _PATIENCE_S
+            states = list(Path(f"/proc/{self.process.pid}/task").glob("*/stat"))
+            while not all(state.read_text().rpartition(") ")[2].startswith("T") for state in states):
+                if time.monotonic() > deadline_s:
+                    raise RuntimeError("the server goes on")
+                time.sleep(0.01)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def empty_streams(self) -> None:
         """Make :data:`STREAMS` anew: nothing is in them, and nobody has read from them."""

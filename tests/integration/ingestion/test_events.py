@@ -221,13 +221,10 @@ def test_a_server_that_stalls_is_waited_for_and_not_taken_for_one_without_messag
     async def story() -> None:
         await put(bus, interval())
         async with consumer_of(shop, bucket, bus.url) as consumer:
-            bus.process.send_signal(signal.SIGSTOP)
-            try:
+            with bus.standing_still():
                 receiving = asyncio.ensure_future(consumer.receive(wait_s=0.2))
                 await asyncio.sleep(1.0)
                 assert not receiving.done(), "its silence says nothing"
-            finally:
-                bus.process.send_signal(signal.SIGCONT)
             delivery = await receiving
             assert delivery is not None
             assert days(delivery.arrivals) == [DAY]
