@@ -19,6 +19,9 @@ LIMIT_S ?= 0
 ORACLE_S ?= 600
 WORKERS ?= 3
 
+# Empty means: keep bytecode, whatever the shell says. Without it each of hundreds of processes compiles what it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install demo up down test test-again test-mysql lint format lock freeze-state ledger-check faults faults-quick oracle prove-backfill \
 	prove-celery prove-readers soak bench \
 	bench-ingest bench-intervals bench-mariadb bench-api bench-bi bench-gates bench-growth bench-late bench-objects \
