@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -177,6 +178,8 @@ def _template() -> str:
 def _serve(address: str) -> None:
     for name in _MODULES:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # or each collection in a fork writes to, and so copies, every page of what was imported
     signal.signal(signal.SIGCHLD, _bury)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,12 @@ class Crashes:
         begun = float(lines[0][1])
         return [Passed(point, float(at) - begun) for point, at in lines]
 
-    def trial(self, armed: str, *, then: str = "", **names: Any) -> Trial | None:
+    def trial(self, armed: str, *, then: Sequence[str] = (), **names: Any) -> Trial | None:
         """One trial from the saved state.
 
         Args:
             armed: what disturbs the step.
-            then: what kills the rerun in its turn, before the one that is let be; nothing by default.
+            then: what kills each rerun in its turn, before the one that is let be; nothing by default.
             names: of the trial.
 
         Returns:
@@ -129,8 +130,8 @@ class Crashes:
             problems = [] if code in told else [f"exit code {code}: {self._last_words()}"]
             problems += self._mixtures(look(self.world.settings, self.stage.tables))
             kills = int(code in KILLED)
-            if then:
-                code = self._run(then)
+            for each in then:
+                code = self._run(each)
                 problems += [] if code in {*KILLED, 0} else [f"the rerun's exit code {code}: {self._last_words()}"]
                 problems += self._mixtures(look(self.world.settings, self.stage.tables))
                 kills += code in KILLED

@@ -5,7 +5,7 @@ lost reply, a full disk. Then: readers have seen old or new only; the same step 
 happened, every row by its key; after a sweep nothing is left.
 
 What is killed at any time is killed again while it makes that good, and looked at after each kill; its end is judged
-once for both. So recovery is disturbed as well, and 300 kills of a stage cost little more than half.
+once for all of them. So recovery is disturbed as well, and 300 kills of a stage cost little more than half.
 """
 
 from __future__ import annotations
@@ -94,14 +94,13 @@ def _at_points(campaign: Campaign, crashes: Crashes) -> Iterator[Trial]:
 
 
 def at_any_time(crashes: Crashes, passed: list[Passed], seeds: range) -> Iterator[Trial]:
-    """Kills at times between the points where the stage begins and ends, two in a trial."""
+    """Kills at times between the points where the stage begins and ends, of the step and of its reruns."""
     stage = crashes.stage
     lasts_s = _lasts_s(stage, passed)
     for seed in seeds:
         chosen = random.Random(f"{stage.name}/{seed}")
-        after_s, again_s = (max(0.0005, chosen.uniform(0.0, lasts_s)) for _ in range(2))
-        # What is left to do of a publish whose candidate is used up is a build: no such step could be killed.
-        then = f"{stage.opens}:1:kill={again_s:.4f}" if stage.act != "publish" else ""
+        after_s, *again_s = (max(0.0005, chosen.uniform(0.0, lasts_s)) for _ in range(stage.kills))
+        then = [f"{stage.opens}:1:kill={each:.4f}" for each in again_s]
         while True:
             armed = f"{stage.opens}:1:kill={after_s:.4f}"
             trial = crashes.trial(armed, then=then, point="any time", action="kill", seed=seed)

@@ -42,6 +42,8 @@ class Stage:
         opens, closes: points between which a kill at random falls; ``closes`` is passed for the last time.
         tables: lake tables whose rows are compared, besides the release's.
         read_every_s: pause of the reader beside it; a build takes longest and changes nothing that it can see.
+        kills: at any time, in one trial: of the step, then of its reruns. What is left to do of a publish whose
+            candidate is used up is a build: that is no rerun. Three of a build, for the last rerun costs most there.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Stage:
     closes: str
     tables: tuple[TableId, ...] = ()
     read_every_s: float = 0.2
+    kills: int = 2
 
     @property
     def reads_release(self) -> bool:
@@ -110,6 +113,7 @@ STAGES = (
         "warehouse.build.before_models",
         "warehouse.build.after_models",
         read_every_s=1.0,
+        kills=3,
     ),
     Stage(
         "gate",
@@ -133,6 +137,7 @@ STAGES = (
         "warehouse.build.after_models",
         "warehouse.seal.after_manifest",
         read_every_s=1.0,
+        kills=3,
     ),
     Stage(
         "swap",
@@ -146,5 +151,6 @@ STAGES = (
         ),
         "warehouse.publish.before_folder",
         "warehouse.retain.before_remove",
+        kills=1,
     ),
 )

@@ -83,7 +83,7 @@ def test_a_step_that_is_killed_at_any_time_does_too(crashes: Crashes) -> None:
 
 
 def test_a_step_that_is_killed_again_while_it_makes_good_does_too(crashes: Crashes) -> None:
-    trial = crashes.trial("lake.quarantine.before_commit:1", then="lake.publish.before_commit:1", action="kill")
+    trial = crashes.trial("lake.quarantine.before_commit:1", then=["lake.publish.before_commit:1"], action="kill")
     assert trial is not None
     assert (trial.kills, trial.defects) == (2, {})
 
