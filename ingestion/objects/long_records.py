@@ -16,6 +16,7 @@ class _State(Enum):
     PLAIN = auto()
     QUOTED = auto()
     CLOSING = auto()
+    RETURNED = auto()
     ENDED = auto()
     BROKEN = auto()
 
@@ -61,6 +62,9 @@ class RecordScan:
             return self._go_behind(piece, at, self._quote, _State.CLOSING)
         if self._state is _State.CLOSING:
             return self._close(piece, at)
+        if self._state is _State.RETURNED:  # a piece ended within the line end
+            self._state = _State.ENDED if piece[at:] == b"\n" else _State.BROKEN
+            return len(piece)
         if self._state is _State.BEGINS and piece.startswith(self._quote, at):
             self._state = _State.QUOTED
             return at + len(self._quote)
@@ -77,7 +81,11 @@ class RecordScan:
             self._state = _State.BEGINS
             self.values += 1
             return at + len(self._delimiter)
-        self._state = _State.ENDED if piece[at:] in {b"\n", b"\r\n"} else _State.BROKEN
+        rest = piece[at:]
+        if rest == b"\r":
+            self._state = _State.RETURNED
+        else:
+            self._state = _State.ENDED if rest in {b"\n", b"\r\n"} else _State.BROKEN
         return len(piece)
 
     def _go_behind(self, piece: bytes, at: int, wanted: bytes, then: _State) -> int:

@@ -41,8 +41,9 @@ def test_a_record_over_the_declared_limit_is_set_apart_with_its_size(source: Fol
         '2,"' + "a line\n" * 400 + '""the end"',
         f'2,"{"y" * 2000}\n"',
         '2,"' + "z" * 999 + '\n"',
+        '2,"\n' + "z" * 999 + '"',
     ],
-    ids=["a line end and no more", "lines and a quote", "a long first line", "the end behind the limit"],
+    ids=["line ends", "lines and a quote", "a long first line", "the end behind the limit", "the limit in a line end"],
 )
 def test_a_value_over_lines_beyond_the_limit_is_one_record_that_is_set_apart(source: FolderSource, long: str) -> None:
     source.put("\r\n".join(["a,b", "1,x", long, "3,z"]))
